@@ -1,0 +1,1 @@
+"""The bridge to Solana: the Quantumagi client, anchoring, verification, and the program itself."""
