@@ -1,0 +1,1 @@
+"""The governance core: rules, state and records, knowing nothing of HTTP, Redis or Solana."""

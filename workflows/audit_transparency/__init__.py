@@ -1,0 +1,1 @@
+"""The audit trail: what happened, in an order nobody can rewrite."""

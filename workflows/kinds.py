@@ -1,0 +1,129 @@
+"""The closed sets of words that the whole system uses, in the database, the API and on pages."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class WorkflowType(StrEnum):
+    POLICY_CREATION = "policy_creation"
+    CONSTITUTIONAL_COMPLIANCE = "constitutional_compliance"
+    POLICY_ENFORCEMENT = "policy_enforcement"
+    WINA_OVERSIGHT = "wina_oversight"
+    AUDIT_TRANSPARENCY = "audit_transparency"
+
+
+class WorkflowStatus(StrEnum):
+    PENDING = "pending"
+    INITIATED = "initiated"
+    IN_PROGRESS = "in_progress"
+    WAITING_APPROVAL = "waiting_approval"
+    APPROVED = "approved"
+    EXECUTING = "executing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+
+
+class StageStatus(StrEnum):
+    PENDING = "pending"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class CreationStage(StrEnum):
+    """The steps of policy creation, in order."""
+
+    DRAFT_CREATION = "draft_creation"
+    STAKEHOLDER_REVIEW = "stakeholder_review"
+    PUBLIC_COMMENT = "public_comment"
+    VOTING = "voting"
+    IMPLEMENTATION = "implementation"
+
+
+class Priority(StrEnum):
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Category(StrEnum):
+    CONSTITUTIONAL = "constitutional"
+    SAFETY = "safety"
+    GOVERNANCE = "governance"
+    FINANCIAL = "financial"
+
+
+class RiskLevel(StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Strategy(StrEnum):
+    """The four tiers, mildest first."""
+
+    STANDARD = "standard"
+    ENHANCED_VALIDATION = "enhanced_validation"
+    MULTI_MODEL_CONSENSUS = "multi_model_consensus"
+    HUMAN_REVIEW = "human_review"
+
+
+class RuleEngine(StrEnum):
+    REGO = "rego"
+    DATALOG = "datalog"
+
+
+class PolicyState(StrEnum):
+    """Where a policy stands.
+
+    `public_comment`: reviews are complete, the comment period is not over. There is no state between a passed
+    ballot and `enacted`: the close of the ballot enacts; that the chain has it is the anchor's state.
+    """
+
+    DRAFT = "draft"
+    IN_REVIEW = "in_review"
+    RETURNED = "returned"
+    PUBLIC_COMMENT = "public_comment"
+    VOTING = "voting"
+    REJECTED = "rejected"
+    ENACTED = "enacted"
+    SUSPENDED = "suspended"
+    WITHDRAWN = "withdrawn"
+
+
+class Decision(StrEnum):
+    """What a reviewer decides."""
+
+    APPROVE = "approve"
+    RETURN = "return"
+    REJECT = "reject"
+
+
+class Choice(StrEnum):
+    FOR = "for"
+    AGAINST = "against"
+    ABSTAIN = "abstain"
+
+
+class BallotState(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class AnchorKind(StrEnum):
+    POLICY = "policy"
+    DEACTIVATION = "deactivation"
+
+
+class AnchorState(StrEnum):
+    QUEUED = "queued"
+    SUBMITTED = "submitted"
+    CONFIRMED = "confirmed"
+    FINALIZED = "finalized"
+    FAILED = "failed"

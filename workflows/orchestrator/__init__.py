@@ -1,0 +1,1 @@
+"""States, stages, retries and timers of every workflow, kept as rows."""

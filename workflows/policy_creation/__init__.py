@@ -1,0 +1,1 @@
+"""Policy creation: draft, review, comment, vote, implement."""

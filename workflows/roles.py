@@ -1,0 +1,140 @@
+"""Who may do what: each permission is a function that returns True or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+from uuid import UUID
+
+from workflows.errors import Refused
+
+
+class Role(StrEnum):
+    VISITOR = "visitor"
+    MEMBER = "member"
+    DRAFTER = "drafter"
+    REVIEWER = "reviewer"
+    COUNCIL = "council"
+    AUDITOR = "auditor"
+    OMBUDSPERSON = "ombudsperson"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Scope(StrEnum):
+    """What a personal token may be used for; a signed-in session holds all of them."""
+
+    READ = "read"
+    DRAFT = "draft"
+    REVIEW = "review"
+    VOTE = "vote"
+    OPERATE = "operate"
+    AUDIT = "audit"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """The person (or the system itself, `id is None`) on whose behalf something is done."""
+
+    id: UUID | None
+    username: str
+    name: str
+    roles: frozenset[Role] = frozenset()
+    expertise: frozenset[str] = frozenset()
+    scopes: frozenset[Scope] = field(default_factory=lambda: frozenset(Scope))
+
+    def has(self, *roles: Role) -> bool:
+        return not self.roles.isdisjoint(roles)
+
+
+SYSTEM = Actor(id=None, username="system", name="The portal itself")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is not allowed. Falsy, so that `if may_vote(...)` reads as it should."""
+
+    code: str
+    why: str
+
+    def __bool__(self) -> bool:
+        return False
+
+
+Verdict = Literal[True] | Reason
+Permission = Callable[..., Verdict]
+
+
+def insist(verdict: Verdict) -> None:
+    """Raise `Refused` (403) with the reason unless `verdict` is True."""
+    if isinstance(verdict, Reason):
+        raise Refused(verdict.why, code=verdict.code)
+
+
+def _needs(actor: Actor | None, scope: Scope, roles: tuple[Role, ...], what: str) -> Verdict:
+    if actor is None:
+        return Reason("sign_in", f"Sign in to {what}.")
+    if scope not in actor.scopes:
+        return Reason("scope_missing", f"This token was not given the scope “{scope}”, needed to {what}.")
+    if not actor.has(*roles):
+        names = " or ".join(roles)
+        return Reason("role_missing", f"To {what} you need the role {names}.")
+    return True
+
+
+def may_propose(actor: Actor | None) -> Verdict:
+    """Constitution § 3.1: any stakeholder proposes."""
+    roles = (Role.MEMBER, Role.DRAFTER, Role.REVIEWER, Role.COUNCIL)
+    return _needs(actor, Scope.DRAFT, roles, "write a policy")
+
+
+def may_declare_emergency(actor: Actor | None) -> Verdict:
+    """Constitution § 5.3: only the council shortens a vote."""
+    return _needs(actor, Scope.DRAFT, (Role.COUNCIL,), "ask for the emergency procedure")
+
+
+def may_edit(actor: Actor | None, author_id: UUID) -> Verdict:
+    """Constitution § 3.3: a text is amended by the one who proposed it."""
+    allowed = may_propose(actor)
+    if allowed is not True:
+        return allowed
+    if actor is None or actor.id != author_id:
+        return Reason("not_author", "Only the author can change this policy.")
+    return True
+
+
+def may_review(actor: Actor | None, author_id: UUID) -> Verdict:
+    """Constitution § 2.3: nobody reviews a policy of their own."""
+    allowed = _needs(actor, Scope.REVIEW, (Role.REVIEWER, Role.COUNCIL), "review a policy")
+    if allowed is not True:
+        return allowed
+    if actor is not None and actor.id == author_id:
+        return Reason("author_reviews", "You wrote this policy, so somebody else has to review it (§ 2.3).")
+    return True
+
+
+def may_comment(actor: Actor | None) -> Verdict:
+    """Constitution § 4.8: everyone with a stake takes part in the discussion."""
+    roles = (Role.MEMBER, Role.DRAFTER, Role.REVIEWER, Role.COUNCIL, Role.OMBUDSPERSON, Role.AUDITOR)
+    return _needs(actor, Scope.DRAFT, roles, "comment")
+
+
+def may_vote(actor: Actor | None) -> Verdict:
+    """Constitution § 2.1 and § 2.4: members vote; no other role gives a vote."""
+    return _needs(actor, Scope.VOTE, (Role.MEMBER,), "vote")
+
+
+def may_suspend(actor: Actor | None) -> Verdict:
+    """Constitution § 6.4: the council suspends an enacted policy, with a reason."""
+    return _needs(actor, Scope.OPERATE, (Role.COUNCIL,), "suspend a policy")
+
+
+def may_operate(actor: Actor | None) -> Verdict:
+    """Retry anchors, see queues and jobs."""
+    return _needs(actor, Scope.OPERATE, (Role.OPERATOR, Role.ADMIN), "operate the portal")
+
+
+def may_administer(actor: Actor | None) -> Verdict:
+    return _needs(actor, Scope.OPERATE, (Role.ADMIN,), "administer the portal")

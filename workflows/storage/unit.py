@@ -1,0 +1,104 @@
+"""The unit of work: one transaction in which state, audit entry and follow-up job commit together.
+
+Everything that changes something takes a `Unit`. The portal opens one per request or job, commits it, and
+only then publishes the live events collected in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import rfc8785
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid_utils.compat import uuid7
+
+from workflows.roles import SYSTEM, Actor
+from workflows.storage.tables import audit_entry, governance_clock
+
+__all__ = ["Event", "Unit", "governance_now", "new_id"]
+
+ENTRY_SCHEMA = "acgs.audit.entry/1"
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562)."""
+    return uuid7()
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something a page may want to show at once. Published after the commit, lost if nobody listens."""
+
+    topic: str  # policy:POL-2026-0007, anchor:<id>, ballot:POL-…, chain, workflow:<id>
+    type: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Unit:
+    """One transaction on `connection`, done for `actor` at governance time `now`."""
+
+    connection: AsyncConnection
+    now: datetime
+    constitution_sha256: str
+    actor: Actor = SYSTEM
+    request_id: str = ""
+    # Enqueues a PgQueuer job inside this very transaction: (entrypoint, payload, wall-clock delay).
+    enqueue_job: Callable[[AsyncConnection, str, bytes, timedelta], Awaitable[None]] | None = None
+    events: list[Event] = field(default_factory=list)
+    entries: int = 0
+
+    async def record(self, type: str, subject: str, **payload: Any) -> None:
+        """Append one audit entry: `type` as `policy.submitted`, `subject` as a human reference.
+
+        The payload must be plain JSON. Its body is RFC 8785 canonical JSON and is stored as those bytes.
+        """
+        body = {
+            "schema": ENTRY_SCHEMA,
+            "id": str(new_id()),
+            "type": type,
+            "subject": subject,
+            "actor": str(self.actor.id) if self.actor.id else "system",
+            "at": rfc3339(self.now),
+            "constitution_sha256": self.constitution_sha256,
+            "request_id": self.request_id,
+            "payload": payload,
+        }
+        await self.connection.execute(
+            audit_entry.insert().values(body=rfc8785.dumps(body), subject=subject, type=type)
+        )
+        self.entries += 1
+
+    async def enqueue(self, job: str, payload: dict[str, Any], *, due: datetime | None = None) -> None:
+        """Have `job` run after this transaction commits, or at governance time `due`; at least once."""
+        if self.enqueue_job is None:
+            raise RuntimeError("this unit was opened without a job queue")
+        delay = max(due - self.now, timedelta()) if due else timedelta()
+        await self.enqueue_job(self.connection, job, json.dumps(payload).encode(), delay)
+
+    def publish(self, topic: str, type: str, **data: Any) -> None:
+        self.events.append(Event(topic, type, data))
+
+    async def rows(self, statement: sa.Executable, **values: Any) -> list[sa.RowMapping]:
+        return list((await self.connection.execute(statement, values or None)).mappings())
+
+    async def row(self, statement: sa.Executable, **values: Any) -> sa.RowMapping | None:
+        return (await self.connection.execute(statement, values or None)).mappings().one_or_none()
+
+
+def rfc3339(moment: datetime) -> str:
+    """UTC with microseconds and Z (RFC 3339)."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+async def governance_now(connection: AsyncConnection) -> datetime:
+    """The governance clock: the database's wall clock plus what the demo has jumped ahead."""
+    ahead = sa.select(governance_clock.c.ahead).where(governance_clock.c.id == 1).scalar_subquery()
+    statement = sa.select(sa.func.clock_timestamp() + sa.func.coalesce(ahead, timedelta()))
+    return (await connection.execute(statement)).scalar_one()
