@@ -340,6 +340,16 @@ class PolicyItem(View):
     updated_at: datetime
 
 
+class BallotSummary(View):
+    """When a policy's ballot is open; no count, so it may be shown at any time."""
+
+    version: int
+    state: BallotState
+    opens_at: datetime
+    closes_at: datetime
+    closed_at: datetime | None
+
+
 class PolicyView(View):
     """A policy with its current version and all that a page or program needs around it."""
 
@@ -366,6 +376,7 @@ class PolicyView(View):
     enacted_at: datetime | None
     suspended_at: datetime | None
     anchors: list[AnchorView]
+    ballot: BallotSummary | None = None  # none: it has not come to a ballot
 
 
 class Page(View, Generic[T]):
