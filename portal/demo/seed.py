@@ -22,7 +22,7 @@ from workflows.constitution.document import Constitution
 from workflows.kinds import Choice, Decision
 from workflows.policy_creation import ballots, discussion, drafts, implementation, reviews
 from workflows.policy_creation.views import PolicyDraft, RuleDraft
-from workflows.roles import Actor, Role
+from workflows.roles import SYSTEM, Actor, Role
 from workflows.storage import tables
 from workflows.storage.unit import Unit, governance_now, new_id
 
@@ -194,7 +194,7 @@ class _Story:
         if (ballot := await self._ballot()) is None:
             comment_days = (await self._policy())["comment_ends_at"]
             self.clock = comment_days + timedelta(seconds=1)
-            await ballots.open_due(self.unit("kim"), self.figures)
+            await ballots.open_due(self.unit(SYSTEM), self.figures)
             ballot = await self._ballot()
         assert ballot is not None, f"the ballot of {self.ref} did not open"
         choices = self._choices(ballot["electorate"], ballot["quorum_percent"])
@@ -206,7 +206,7 @@ class _Story:
             )
         if ballot["closes_at"] <= self.now:
             self.clock = ballot["closes_at"]
-            await ballots.close_due(self.unit("kim", seconds=1), self.figures)
+            await ballots.close_due(self.unit(SYSTEM, seconds=1), self.figures)
 
     async def _policy(self) -> sa.RowMapping:
         statement = sa.select(tables.policy).where(tables.policy.c.ref == self.ref)
