@@ -64,6 +64,14 @@ static void append_number(Line *line, u64 number)
     append(line, digits + at);
 }
 
+static void log_text(const char *text)
+{
+    Line line;
+    line.length = 0;
+    append(&line, text);
+    sol_log_(line.text, line.length);
+}
+
 /* Logs an error as Anchor does, so that its clients can read it, and returns its number; `account` may be NULL. */
 static __attribute__((noinline)) u64 fail(const char *account, u64 number, const char *name, const char *message)
 {
@@ -145,8 +153,11 @@ static void start_writing(Writer *writer, const Account *account)
     *writer = (Writer){.at = account->data, .end = account->data + account->data_length};
 }
 
-/* The result of writing an account back. */
-static u64 finish(const Writer *writer) { return writer->failed ? fail(NULL, ACCOUNT_DID_NOT_SERIALIZE) : 0; }
+/* The result of writing the account of that name back. */
+static u64 finish(const Writer *writer, const char *name)
+{
+    return writer->failed ? fail(name, ACCOUNT_DID_NOT_SERIALIZE) : 0;
+}
 
 static i64 now(void)
 {

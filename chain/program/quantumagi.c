@@ -90,7 +90,7 @@ static u64 write_constitution(const Constitution *constitution)
     write_u8(&body, constitution->is_active);
     write_i64(&body, constitution->created_at);
     write_optional_time(&body, constitution->updated_at);
-    return finish(&body);
+    return finish(&body, "constitution");
 }
 
 static u64 next_policy(Call *call, Policy *policy)
@@ -129,7 +129,7 @@ static u64 write_policy(const Policy *policy)
     write_optional_time(&body, policy->deactivated_at);
     write_u32(&body, policy->votes_for);
     write_u32(&body, policy->votes_against);
-    return finish(&body);
+    return finish(&body, "policy");
 }
 
 /* The voter and the policy's id stay zero: so the deployed program leaves them, and the address holds both. */
@@ -144,7 +144,7 @@ static u64 write_voter_record(Account *account, enum Vote vote)
     write_u8(&body, true);
     write_u8(&body, vote);
     write_i64(&body, now());
-    return finish(&body);
+    return finish(&body, "voter_record");
 }
 
 /* ---- compliance ---- */
@@ -320,10 +320,7 @@ static u64 check_compliance(Call *call, Reader *arguments)
         reason = "Not compliant: the rule does not allow the action";
     if (!reason)
         return 0;
-    Line line;
-    line.length = 0;
-    append(&line, reason);
-    sol_log_(line.text, line.length);
+    log_text(reason);
     return fail(NULL, COMPLIANCE_FAILED);
 }
 
