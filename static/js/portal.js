@@ -1,0 +1,179 @@
+// What a page does beyond HTML: live updates, CSRF for htmx, relative times, copy buttons, focus. Nothing depends on it.
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const meta = (name) => document.querySelector(`meta[name="${name}"]`)?.content ?? "";
+
+  // --- htmx: the CSRF token goes along, and the focus goes where the answer is ---
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    event.detail.headers["x-csrftoken"] = meta("csrf-token");
+  });
+
+  document.addEventListener("htmx:afterSettle", (event) => {
+    prepare(event.detail.elt);
+    if (event.detail.requestConfig?.triggeringEvent?.type !== "submit") return; // never take the focus from someone reading
+    if (event.detail.requestConfig.verb === "get") return;
+    const summary = event.detail.elt.querySelector?.(".error-summary, [data-focus]");
+    if (!summary) return;
+    if (!summary.hasAttribute("tabindex")) summary.tabIndex = -1;
+    summary.focus();
+  });
+
+  document.addEventListener("htmx:sendError", () => notice("The portal did not answer. Nothing was sent; try again."));
+
+  function notice(text) {
+    const box = document.getElementById("notices");
+    if (!box) return;
+    const line = document.createElement("p");
+    line.className = "alert alert-warning";
+    line.textContent = text;
+    box.replaceChildren(line);
+  }
+
+  // --- live: one WebSocket for all topics on the page; a message makes its elements refetch themselves ---
+
+  let socket = null;
+  let attempts = 0;
+  let missed = false; // a gap in the connection: refetch everything once it is back
+
+  const topics = () => [...new Set(all("[data-live]").flatMap((el) => el.dataset.live.split(/[\s,]+/)).filter(Boolean))].sort();
+
+  function tell(topic, detail) {
+    for (const el of all("[data-live]")) {
+      if (topic !== null && !el.dataset.live.split(/[\s,]+/).includes(topic)) continue;
+      el.dispatchEvent(new CustomEvent("live", { detail }));
+      if (topic !== null && el.dataset.liveNotice) announce(el.dataset.liveNotice);
+    }
+  }
+
+  function announce(text) {
+    const box = document.getElementById("live-state");
+    const word = box?.querySelector("[data-live-word]");
+    if (!word) return;
+    word.textContent = text;
+    clearTimeout(announce.timer);
+    announce.timer = setTimeout(() => show(box.dataset.state), 6000);
+  }
+
+  function show(state) {
+    const box = document.getElementById("live-state");
+    if (!box) return;
+    const words = { live: "Live: this page follows changes", reconnecting: "Reconnecting…" };
+    box.hidden = false;
+    box.dataset.state = state;
+    box.querySelector("[data-live-word]").textContent = words[state];
+  }
+
+  function connect() {
+    const wanted = topics();
+    if (!wanted.length || socket) return;
+    const url = new URL("/ws", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    url.searchParams.set("topics", wanted.join(","));
+    socket = new WebSocket(url);
+    socket.topics = wanted.join(",");
+    socket.onopen = () => {
+      attempts = 0;
+      show("live");
+      if (missed) tell(null, {});
+      missed = false;
+    };
+    socket.onmessage = (event) => {
+      let message;
+      try { message = JSON.parse(event.data); } catch { return; }
+      if (message.topic) tell(message.topic, message);
+    };
+    socket.onclose = () => {
+      socket = null;
+      missed = true;
+      show("reconnecting");
+      const wait = Math.min(30000, 500 * 2 ** attempts) * (0.5 + Math.random());
+      attempts += 1;
+      setTimeout(connect, wait);
+    };
+  }
+
+  function followTopics() {
+    if (socket && socket.topics !== topics().join(",")) socket.close();
+    else connect();
+  }
+
+  // --- times: "in 3 days" stays true while the page is open, by the portal's clock and not the reader's ---
+
+  const served = Date.parse(meta("server-now"));
+  const offset = Number.isNaN(served) ? 0 : served - Date.now();
+  const STEPS = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
+
+  function relative(when) {
+    let amount = Math.round((when - (Date.now() + offset)) / 1000);
+    if (Math.abs(amount) < 45) return "just now";
+    const format = new Intl.RelativeTimeFormat(document.documentElement.lang || "en", { numeric: "always" });
+    for (const [unit, size] of STEPS) {
+      if (Math.abs(amount) < size || size === Infinity) return format.format(amount, unit);
+      amount = Math.round(amount / size);
+    }
+    return "";
+  }
+
+  function refreshTimes() {
+    for (const el of all("time[data-relative]")) {
+      const text = relative(Date.parse(el.dateTime));
+      if (text && el.textContent !== text) el.textContent = text;
+    }
+  }
+
+  // --- small things: copy, dialogs, panels, unsaved text ---
+
+  document.addEventListener("click", async (event) => {
+    const copy = event.target.closest("[data-copy]");
+    if (copy) {
+      const word = copy.querySelector(".copy-text");
+      copy.dataset.word ??= word.innerHTML;
+      try {
+        await navigator.clipboard.writeText(copy.dataset.copy);
+        word.textContent = "Copied";
+      } catch {
+        word.textContent = "Select and copy by hand";
+      }
+      setTimeout(() => { word.innerHTML = copy.dataset.word; }, 2000);
+      return;
+    }
+    const opener = event.target.closest("[data-dialog]");
+    const dialog = opener && document.getElementById(opener.dataset.dialog);
+    if (dialog?.showModal) {
+      event.preventDefault();
+      dialog.showModal();
+      return;
+    }
+    const closer = event.target.closest("[data-close]");
+    if (closer) {
+      closer.closest("dialog")?.close();
+      const panel = closer.closest("details");
+      if (panel) { panel.open = false; panel.querySelector("summary").focus(); }
+      return;
+    }
+    for (const menu of all("details.account[open]")) if (!menu.contains(event.target)) menu.open = false;
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const panel = event.target.closest?.("details.account[open], details.confirm[open]");
+    if (panel) { panel.open = false; panel.querySelector("summary").focus(); }
+  });
+
+  let unsaved = false;
+  document.addEventListener("input", (event) => { if (event.target.closest("form[data-guard]")) unsaved = true; });
+  document.addEventListener("submit", () => { unsaved = false; });
+  window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+
+  function prepare(root) {
+    for (const button of all("[data-copy][hidden], [data-close][hidden]", root.querySelectorAll ? root : document)) button.hidden = false;
+    refreshTimes();
+    followTopics();
+  }
+
+  prepare(document);
+  document.querySelector(".error-summary")?.focus();
+  setInterval(refreshTimes, 20000);
+})();
