@@ -1,0 +1,102 @@
+"""The web application, from its parts."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.plugins.jinja import JinjaTemplateEngine
+from litestar.static_files import create_static_files_router
+from litestar.template import TemplateConfig
+
+from portal import live, telemetry
+from portal.auth.csrf import check_csrf, csrf_layer
+from portal.auth.guards import public
+from portal.auth.middleware import authentication_layer
+from portal.errors import handle
+from portal.pages.filters import FILTERS
+from portal.services import dependencies, lifespan
+from portal.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    "home",
+    "account",
+    "policies",
+    "drafting",
+    "reviews",
+    "votes",
+    "verify",
+    "constitution",
+    "chain",
+    "workflows",
+    "admin",
+    "demo",
+]
+API = [
+    "auth",
+    "policy_creation",
+    "policies",
+    "ballots",
+    "anchors",
+    "chain",
+    "constitution",
+    "workflows",
+    "demo",
+    "openapi",
+]
+
+
+def create_app(settings: Settings) -> Litestar:
+    app = Litestar(
+        route_handlers=[
+            *_routes("portal.pages", PAGES),
+            *_routes("portal.api", API),
+            *live.routes,
+            *telemetry.routes,
+            create_static_files_router(
+                path="/static", directories=[ROOT / "static"], guards=[public], include_in_schema=False
+            ),
+        ],
+        dependencies=dependencies,
+        exception_handlers={Exception: handle},
+        before_request=check_csrf,
+        template_config=TemplateConfig(instance=template_engine()),
+        state=State({"settings": settings}),
+        lifespan=[lifespan],
+        openapi_config=None,
+        request_max_body_size=1_000_000,
+        logging_config=None,
+    )
+    # Around the router, not inside it, so that 404, 405 and refusals pass through them as well.
+    handler = app.asgi_handler
+    for layer in (csrf_layer, authentication_layer):
+        handler = layer(handler)
+    app.asgi_handler = handler
+    return app
+
+
+def template_engine() -> JinjaTemplateEngine:
+    environment = Environment(
+        loader=FileSystemLoader(ROOT / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(FILTERS)
+    return JinjaTemplateEngine.from_environment(environment)
+
+
+def _routes(package: str, modules: list[str]) -> list:
+    """Until every module is there: those that are."""
+    return [
+        route
+        for name in modules
+        if find_spec(f"{package}.{name}")
+        for route in import_module(f"{package}.{name}").routes
+    ]

@@ -1,0 +1,81 @@
+"""One request, one transaction: opens units of work and read-only connections, and publishes after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import structlog
+from pgqueuer.adapters.persistence.qb import QueryQueueBuilder
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from migrations import async_url
+from workflows.constitution.document import Constitution
+from workflows.roles import SYSTEM, Actor
+from workflows.storage.unit import Event, Unit, governance_now
+
+Publish = Callable[[Sequence[Event]], Awaitable[None]]
+
+log = structlog.get_logger(__name__)
+_ENQUEUE = QueryQueueBuilder().build_enqueue_query()
+
+
+def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
+    """An engine on a PostgreSQL `url` of any spelling; asyncpg is the driver."""
+    return create_async_engine(
+        async_url(url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=5,
+        pool_pre_ping=True,
+        connect_args={"timeout": 5, "server_settings": {"application_name": "acgs-portal", "jit": "off"}},
+    )
+
+
+async def enqueue_job(connection: AsyncConnection, job: str, payload: bytes, delay: timedelta) -> None:
+    """Insert a PgQueuer job in the caller's transaction.
+
+    PgQueuer's own driver would take asyncpg's connection, which SQLAlchemy leaves in autocommit until its first
+    statement; PgQueuer's statement through SQLAlchemy cannot escape the transaction.
+    """
+    await connection.exec_driver_sql(_ENQUEUE, ([0], [job], [payload], [delay], [None], ["null"]))
+
+
+@asynccontextmanager
+async def begin_unit(
+    engine: AsyncEngine,
+    *,
+    constitution: Constitution,
+    actor: Actor = SYSTEM,
+    request_id: str = "",
+    publish: Publish | None = None,
+) -> AsyncIterator[Unit]:
+    """One transaction as a Unit. Commits at the end, then publishes its events; any exception rolls all back.
+
+    A failing COMMIT raises and publishes nothing. Publishing that fails is only logged: it tells pages to look
+    again, and what they would see is already in the database.
+    """
+    async with engine.connect() as connection, connection.begin():
+        unit = Unit(
+            connection=connection,
+            now=await governance_now(connection),
+            constitution_sha256=constitution.sha256,
+            actor=actor,
+            request_id=request_id,
+            enqueue_job=enqueue_job,
+        )
+        yield unit
+    if publish and unit.events:
+        try:
+            await publish(unit.events)
+        except Exception as error:
+            log.warning("events_not_published", error=repr(error), events=len(unit.events))
+
+
+@asynccontextmanager
+async def begin_read(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A read-only transaction that sees one state of the database throughout."""
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    async with reading.connect() as connection, connection.begin():
+        yield connection

@@ -1,0 +1,114 @@
+"""What one process holds open, and the dependencies through which handlers get at it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from litestar import Litestar, Request
+from litestar.connection import ASGIConnection
+from litestar.di import Provide
+from redis.asyncio import BlockingConnectionPool, Redis
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from portal.database import begin_read, begin_unit, create_engine
+from portal.limits import Limiter
+from portal.live import Live
+from portal.settings import Settings
+from portal.telemetry import Metrics
+from workflows.constitution.document import Constitution, load
+from workflows.roles import SYSTEM, Actor
+from workflows.storage.unit import Unit
+
+
+@dataclass(frozen=True)
+class Services:
+    settings: Settings
+    engine: AsyncEngine
+    redis: Redis
+    constitution: Constitution
+    live: Live
+    limiter: Limiter
+    metrics: Metrics
+
+
+def services(connection: ASGIConnection) -> Services:
+    return connection.app.state.services
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Connect lazily to everything `settings` names; close it at the end. Servers that are away are no error here."""
+    if not settings.database_url or not settings.redis_url:
+        raise RuntimeError(
+            "DATABASE_URL and REDIS_URL must be set; `python -m portal` starts servers of its own."
+        )
+    engine = create_engine(settings.database_url)
+    pool = BlockingConnectionPool.from_url(
+        settings.redis_url, max_connections=40, timeout=2, socket_connect_timeout=2, decode_responses=True
+    )
+    redis = Redis.from_pool(pool)
+    live = Live(redis)
+    try:
+        async with live.running():
+            yield Services(
+                settings=settings,
+                engine=engine,
+                redis=redis,
+                constitution=load(settings.constitution_file, settings.constitution_hash),
+                live=live,
+                limiter=Limiter(settings),
+                metrics=Metrics(),
+            )
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def lifespan(app: Litestar) -> AsyncIterator[None]:
+    async with open_services(app.state.settings) as opened:
+        app.state.services = opened
+        yield
+
+
+async def _unit(request: Request) -> AsyncIterator[Unit]:
+    """The request's transaction, for handlers that change something. Commits before the answer is sent."""
+    held = services(request)
+    async with begin_unit(
+        held.engine,
+        constitution=held.constitution,
+        actor=request.scope.get("user") or SYSTEM,
+        request_id=request.scope["state"]["request_id"],
+        publish=held.live.publish,
+    ) as unit:
+        yield unit
+
+
+async def _reader(request: Request) -> AsyncIterator[AsyncConnection]:
+    async with begin_read(services(request).engine) as connection:
+        yield connection
+
+
+async def _actor(request: Request) -> Actor | None:
+    return request.scope.get("user")
+
+
+async def _settings(request: Request) -> Settings:
+    return services(request).settings
+
+
+async def _constitution(request: Request) -> Constitution:
+    return services(request).constitution
+
+
+dependencies = {
+    "unit": Provide(_unit),
+    "reader": Provide(_reader),
+    "actor": Provide(_actor),
+    "settings": Provide(_settings),
+    "constitution": Provide(_constitution),
+}
+
+__all__ = ["Services", "dependencies", "lifespan", "open_services", "services"]

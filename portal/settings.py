@@ -1,0 +1,194 @@
+"""What can be set from outside, and the only code that reads the environment. `.env.example` explains each."""
+
+# ruff: noqa: RUF009 – _var() is dataclasses.field() with the two facts each variable has
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+PUBLIC_RPC = {
+    "devnet": "https://api.devnet.solana.com",
+    "testnet": "https://api.testnet.solana.com",
+    "mainnet-beta": "https://api.mainnet-beta.solana.com",
+}
+LOCALNET = "localnet"
+
+
+class SettingsError(ValueError):
+    """A variable has a value that cannot be used; the message names it and says what would do."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _flag(value: str) -> bool:
+    words = {
+        "true": True,
+        "1": True,
+        "yes": True,
+        "on": True,
+        "false": False,
+        "0": False,
+        "no": False,
+        "off": False,
+    }
+    if value.lower() not in words:
+        raise ValueError("must be true or false")
+    return words[value.lower()]
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", value) or not low <= int(value) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def _percent(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise ValueError("must be a number from 0 to 100")
+    return number
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if urlsplit(value).scheme not in schemes:
+            raise ValueError(f"must be an address that starts with {' or '.join(f'{s}://' for s in schemes)}")
+        return value
+
+    return parse
+
+
+def _word(*allowed: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def _secret(value: str) -> str:
+    if len(value) < 32:
+        raise ValueError("must be at least 32 characters long")
+    return value
+
+
+def _var(parse: Callable[[str], Any], default: Any, name: str | None = None) -> Any:
+    return field(default=default, metadata={"parse": parse, "name": name})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One process's settings. A field is set by the variable of its name in capitals, unless `name` says otherwise."""
+
+    host: str = _var(_text, "127.0.0.1", "GOVERNANCE_WORKFLOWS_HOST")
+    port: int = _var(_whole(0, 65535), 8008, "GOVERNANCE_WORKFLOWS_PORT")
+    base_url: str | None = _var(_url("http", "https"), None)
+    trusted_proxies: str = _var(_text, "127.0.0.1")
+    data_dir: Path = _var(Path, Path(".data"))
+    demo: bool | None = _var(_flag, None)
+    log_level: str = _var(_word("debug", "info", "warning", "error"), "info")
+    jwt_secret: str | None = _var(_secret, None)
+
+    database_url: str | None = _var(_url("postgresql", "postgres", "postgresql+asyncpg"), None)
+    redis_url: str | None = _var(_url("redis", "rediss", "unix"), None)
+
+    constitution_file: Path | None = _var(Path, None)
+    constitution_hash: str | None = _var(
+        _text, None
+    )  # judged by workflows.constitution, which shows what is wrong
+    solana_cluster: str | None = _var(_word(LOCALNET, *PUBLIC_RPC), None)
+    solana_rpc_url: str | None = _var(_url("http", "https"), None)
+    solana_ws_url: str | None = _var(_url("ws", "wss"), None)
+    anchor_keypair: Path | None = _var(Path, None)
+    quantumagi_program_id: str = _var(_text, "8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTUV4")
+    localnet_port: int = _var(_whole(0, 65535), 8899)
+
+    prometheus_enabled: bool = _var(_flag, True)
+    metrics_token: str | None = _var(_text, None)
+    metrics_export_interval: int = _var(_whole(0, 3600), 30)
+    opentelemetry_enabled: bool = _var(_flag, False)
+
+    rate_limit_sign_in: int = _var(_whole(1, 1_000_000), 60)
+    rate_limit_act: int = _var(_whole(1, 1_000_000), 300)
+    rate_limit_read: int = _var(_whole(1, 1_000_000), 1200)
+
+    max_concurrent_workflows: int = _var(_whole(1, 1_000_000), 1000)
+    response_time_target_ms: int = _var(_whole(1, 600_000), 500)
+    availability_target_percent: float = _var(_percent, 99.9)
+    gs_service_url: str | None = _var(_url("http", "https"), None)
+    pgc_service_url: str | None = _var(_url("http", "https"), None)
+    ac_service_url: str | None = _var(_url("http", "https"), None)
+    integrity_service_url: str | None = _var(_url("http", "https"), None)
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> Settings:
+        """Raises SettingsError for the first variable that cannot be used. An empty variable counts as unset."""
+        values = {}
+        for item in fields(cls):
+            name = variable(item.name)
+            given = env.get(name, "").strip()
+            if given:
+                try:
+                    values[item.name] = item.metadata["parse"](given)
+                except ValueError as error:
+                    raise SettingsError(f"{name} {error}, but is “{given}”.") from None
+        return cls(**values)
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that make another process come to the same settings."""
+        env = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value is not None:
+                env[variable(item.name)] = str(value).lower() if isinstance(value, bool) else str(value)
+        return env
+
+    def with_(self, **changes: Any) -> Settings:
+        return replace(self, **changes)
+
+    @property
+    def cluster(self) -> str:
+        """localnet, unless SOLANA_CLUSTER says otherwise."""
+        return self.solana_cluster or LOCALNET
+
+    @property
+    def rpc_url(self) -> str | None:
+        """Where the chain is reached: SOLANA_RPC_URL, else the public address of a named cluster."""
+        return self.solana_rpc_url or PUBLIC_RPC.get(self.cluster)
+
+    @property
+    def in_demo(self) -> bool:
+        return bool(self.demo)
+
+    @property
+    def https(self) -> bool:
+        """Whether browsers reach the portal by https, so that cookies may insist on it."""
+        return (self.base_url or "").startswith("https://")
+
+    @property
+    def origin(self) -> str:
+        """The address people type, without a slash at its end."""
+        return (self.base_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def variable(field_name: str) -> str:
+    """The environment variable of a field of Settings."""
+    named = Settings.__dataclass_fields__[field_name].metadata["name"]
+    return named or field_name.upper()
+
+
+VARIABLES = tuple(variable(item.name) for item in fields(Settings))
