@@ -105,9 +105,14 @@ def may_edit(actor: Actor | None, author_id: UUID) -> Verdict:
     return True
 
 
+def may_review_others(actor: Actor | None) -> Verdict:
+    """Constitution § 4: reviewers and the council review."""
+    return _needs(actor, Scope.REVIEW, (Role.REVIEWER, Role.COUNCIL), "review a policy")
+
+
 def may_review(actor: Actor | None, author_id: UUID) -> Verdict:
     """Constitution § 2.3: nobody reviews a policy of their own."""
-    allowed = _needs(actor, Scope.REVIEW, (Role.REVIEWER, Role.COUNCIL), "review a policy")
+    allowed = may_review_others(actor)
     if allowed is not True:
         return allowed
     if actor is not None and actor.id == author_id:
