@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +14,16 @@ from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
-from portal import live, telemetry
+from portal import health, live
 from portal.auth.csrf import check_csrf, csrf_layer
 from portal.auth.guards import public
 from portal.auth.middleware import authentication_layer
 from portal.errors import handle
+from portal.headers import headers_layer
 from portal.pages.filters import FILTERS
 from portal.services import dependencies, lifespan
 from portal.settings import Settings
+from portal.telemetry import observing_layer
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -57,7 +60,7 @@ def create_app(settings: Settings) -> Litestar:
             *_routes("portal.pages", PAGES),
             *_routes("portal.api", API),
             *live.routes,
-            *telemetry.routes,
+            *health.routes,
             create_static_files_router(
                 path="/static", directories=[ROOT / "static"], guards=[public], include_in_schema=False
             ),
@@ -74,9 +77,10 @@ def create_app(settings: Settings) -> Litestar:
     )
     # Around the router, not inside it, so that 404, 405 and refusals pass through them as well.
     handler = app.asgi_handler
-    for layer in (csrf_layer, authentication_layer):
-        handler = layer(handler)
-    app.asgi_handler = handler
+    handler = csrf_layer(handler)
+    handler = authentication_layer(handler)
+    handler = headers_layer(handler, settings)
+    app.asgi_handler = observing_layer(handler)
     return app
 
 
@@ -93,10 +97,12 @@ def template_engine() -> JinjaTemplateEngine:
 
 
 def _routes(package: str, modules: list[str]) -> list:
-    """Until every module is there: those that are."""
-    return [
-        route
-        for name in modules
-        if find_spec(f"{package}.{name}")
-        for route in import_module(f"{package}.{name}").routes
-    ]
+    """While they are being written: those that are there and import."""
+    found = []
+    for name in modules:
+        if find_spec(f"{package}.{name}"):
+            try:
+                found += import_module(f"{package}.{name}").routes
+            except Exception as error:
+                print(f"NOT SERVED: {package}.{name}: {error!r}", file=sys.stderr)
+    return found

@@ -80,14 +80,26 @@ def _word(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _cluster(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", value):
+        raise ValueError(f"must be {LOCALNET}, {', '.join(PUBLIC_RPC)} or a name of your own")
+    return value
+
+
+def _address(value: str) -> str:
+    if not re.fullmatch(r"[1-9A-HJ-NP-Za-km-z]{32,44}", value):
+        raise ValueError("must be a Solana address (base58)")
+    return value
+
+
 def _secret(value: str) -> str:
     if len(value) < 32:
         raise ValueError("must be at least 32 characters long")
     return value
 
 
-def _var(parse: Callable[[str], Any], default: Any, name: str | None = None) -> Any:
-    return field(default=default, metadata={"parse": parse, "name": name})
+def _var(parse: Callable[[str], Any], default: Any, name: str | None = None, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"parse": parse, "name": name, "secret": secret})
 
 
 @dataclass(frozen=True)
@@ -101,24 +113,26 @@ class Settings:
     data_dir: Path = _var(Path, Path(".data"))
     demo: bool | None = _var(_flag, None)
     log_level: str = _var(_word("debug", "info", "warning", "error"), "info")
-    jwt_secret: str | None = _var(_secret, None)
+    jwt_secret: str | None = _var(_secret, None, secret=True)
 
-    database_url: str | None = _var(_url("postgresql", "postgres", "postgresql+asyncpg"), None)
-    redis_url: str | None = _var(_url("redis", "rediss", "unix"), None)
+    database_url: str | None = _var(_url("postgresql", "postgres", "postgresql+asyncpg"), None, secret=True)
+    redis_url: str | None = _var(_url("redis", "rediss", "unix"), None, secret=True)
 
     constitution_file: Path | None = _var(Path, None)
     constitution_hash: str | None = _var(
         _text, None
     )  # judged by workflows.constitution, which shows what is wrong
-    solana_cluster: str | None = _var(_word(LOCALNET, *PUBLIC_RPC), None)
+    solana_cluster: str | None = _var(_cluster, None)
     solana_rpc_url: str | None = _var(_url("http", "https"), None)
     solana_ws_url: str | None = _var(_url("ws", "wss"), None)
-    anchor_keypair: Path | None = _var(Path, None)
-    quantumagi_program_id: str = _var(_text, "8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTUV4")
+    anchor_keypair: str | None = _var(
+        _text, None, secret=True
+    )  # judged by chain.config, which never shows it
+    quantumagi_program_id: str = _var(_address, "8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTUV4")
     localnet_port: int = _var(_whole(0, 65535), 8899)
 
     prometheus_enabled: bool = _var(_flag, True)
-    metrics_token: str | None = _var(_text, None)
+    metrics_token: str | None = _var(_text, None, secret=True)
     metrics_export_interval: int = _var(_whole(0, 3600), 30)
     opentelemetry_enabled: bool = _var(_flag, False)
 
@@ -145,7 +159,8 @@ class Settings:
                 try:
                     values[item.name] = item.metadata["parse"](given)
                 except ValueError as error:
-                    raise SettingsError(f"{name} {error}, but is “{given}”.") from None
+                    shown = "what it is" if item.metadata["secret"] else f"“{given}”"
+                    raise SettingsError(f"{name} {error}, not {shown}.") from None
         return cls(**values)
 
     def to_environment(self) -> dict[str, str]:

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from litestar import Request
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Cookie, MutableScopeHeaders
+from litestar.datastructures import MutableScopeHeaders
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from portal.auth.tokens import seal, secret_of, unseal
+from portal.cookies import cookie
 from workflows.errors import Refused
 
 COOKIE = "csrf"
@@ -42,9 +43,10 @@ def csrf_layer(app: ASGIApp) -> ASGIApp:
 
         async def with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
-                secure = request.app.state.settings.https
-                cookie = Cookie(COOKIE, token, path="/", secure=secure, httponly=True, samesite="lax")
-                MutableScopeHeaders.from_message(message).add("set-cookie", cookie.to_header(header=""))
+                held_by_browser = cookie(request, COOKIE, token)
+                MutableScopeHeaders.from_message(message).add(
+                    "set-cookie", held_by_browser.to_header(header="")
+                )
             await send(message)
 
         await app(scope, receive, with_cookie if fresh else send)

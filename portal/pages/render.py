@@ -9,13 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 from litestar import Request, Response
-from litestar.datastructures import Cookie
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 from sqlalchemy.exc import SQLAlchemyError
 
 from portal.auth.csrf import csrf_token
 from portal.auth.tokens import seal, secret_of, unseal
+from portal.cookies import cookie
 from portal.pages.filters import in_words
 from portal.pages.inbox import waiting_count
 from workflows.errors import Unavailable
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 FLASH = "flash"
 THEME = "theme"
 THEMES = ("auto", "light", "dark")
-HTML = "text/html; charset=utf-8"
+HTML = "text/html"
 
 
 def page(request: Request, template: str, *, title: str, status: int = 200, **context: Any) -> Response:
@@ -60,7 +60,7 @@ class _Rendered(Response[None]):
             headers.setdefault("Cache-Control", "no-store" if context["actor"] else "no-cache")
             cookies = list(self.cookies)
             if context["flash"]:
-                cookies.append(Cookie(FLASH, "", path="/", max_age=0))
+                cookies.append(cookie(request, FLASH, "", max_age=0))
             await ASGIResponse(
                 body=html.encode(),
                 status_code=self.status_code or 200,
@@ -86,13 +86,8 @@ class _SeeOther(Response[None]):
         self.headers["HX-Redirect" if htmx else "Location"] = self.path
         if self.flash:
             value = seal(secret_of(request), FLASH, json.dumps([*_held(request), self.flash][-3:]))
-            self.cookies.append(_cookie(request, FLASH, value))
+            self.cookies.append(cookie(request, FLASH, value))
         return super().to_asgi_response(app, request, **given)
-
-
-def _cookie(request: Request, name: str, value: str, max_age: int | None = None) -> Cookie:
-    secure = request.app.state.settings.https
-    return Cookie(name, value, path="/", max_age=max_age, secure=secure, httponly=True, samesite="lax")
 
 
 def _held(request: Request) -> list[list[str]]:

@@ -1,0 +1,204 @@
+"""Is it alive, is it ready, how is it doing: `/healthz`, `/readyz`, `/metrics`.
+
+Ready means that the database and Redis answer. The chain is reported but does not decide: while it is away, drafting,
+reviewing and voting go on, and anchors wait in their queue.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import ip_address
+from typing import Any
+
+import anyio
+import sqlalchemy as sa
+from litestar import Request, Response, get
+from prometheus_client import generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portal.auth.guards import public
+from portal.services import Services, services
+from workflows.errors import NotFound
+from workflows.kinds import AnchorState, WorkflowStatus
+from workflows.storage.tables import anchor, chain_status, workflow
+from workflows.storage.unit import governance_now
+
+ENDED = (WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.CANCELLED, WorkflowStatus.TIMEOUT)
+OPEN_ANCHORS = (AnchorState.QUEUED, AnchorState.SUBMITTED, AnchorState.CONFIRMED)
+DAY = 86_400
+DURATIONS = (3_600, DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY)  # seconds: people take days
+
+
+@get("/healthz", guards=[public], include_in_schema=False)
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@get("/readyz", guards=[public], include_in_schema=False)
+async def readyz(request: Request) -> Response[dict[str, Any]]:
+    held = services(request)
+    checks = {
+        "database": await _check(lambda: _ask_database(held)),
+        "redis": await _check(lambda: _ask_redis(held)),
+    }
+    ready = all(check["ok"] for check in checks.values())
+    checks["chain"] = await _check(lambda: _seen_of_chain(held))
+    return Response({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
+
+
+async def _check(ask: Callable[[], Awaitable[str | None]]) -> dict[str, Any]:
+    """{ok, reason, ms}: `reason` says in words why not."""
+    began = time.perf_counter()
+    try:
+        with anyio.fail_after(3):
+            reason = await ask()
+    except Exception as error:  # whatever it is, it does not answer
+        reason = f"It does not answer ({type(error).__name__})."
+    return {"ok": reason is None, "reason": reason, "ms": round((time.perf_counter() - began) * 1000, 1)}
+
+
+async def _ask_database(held: Services) -> None:
+    async with held.engine.connect() as connection:
+        await connection.execute(sa.text("SELECT 1"))
+
+
+async def _ask_redis(held: Services) -> None:
+    await held.redis.ping()
+
+
+async def _seen_of_chain(held: Services) -> str | None:
+    """As the worker last saw it: probes must not become traffic on somebody's node."""
+    async with held.engine.connect() as connection:
+        row = (await connection.execute(sa.select(chain_status))).mappings().one_or_none()
+    if row is None:
+        return "The worker has not looked at the chain yet."
+    return None if row["reachable"] and row["may_anchor"] else row["reason"] or "The chain does not answer."
+
+
+@get("/metrics", guards=[public], include_in_schema=False)
+async def metrics(request: Request) -> Response[bytes]:
+    """Prometheus' text format; for this machine, or with METRICS_TOKEN as a bearer token."""
+    held = services(request)
+    if not held.settings.prometheus_enabled or not _may_scrape(request, held.settings.metrics_token):
+        raise NotFound("There is nothing at this address.")
+    body = generate_latest(held.metrics.registry) + await _from_database(held)
+    return Response(body, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
+
+
+def _may_scrape(request: Request, token: str | None) -> bool:
+    if token is not None:
+        shown = request.headers.get("authorization", "")
+        return hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
+    try:
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Given(Collector):
+    """Families as they are, for generate_latest()."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self.families = list(families)
+
+    def collect(self) -> Iterable[Metric]:
+        return self.families
+
+
+async def _from_database(held: Services) -> bytes:
+    """What the database knows, read at most every METRICS_EXPORT_INTERVAL seconds by each process."""
+    read_at, text = held.metrics.from_database
+    if time.monotonic() - read_at < held.settings.metrics_export_interval:
+        return text
+    async with held.engine.connect() as connection:
+        families = [*await _workflows(connection), *await _anchors(connection), *await _queue(connection)]
+    text = generate_latest(_Given(families))  # type: ignore[arg-type]
+    held.metrics.from_database = (time.monotonic(), text)
+    return text
+
+
+async def _workflows(connection: AsyncConnection) -> list[Metric]:
+    took = sa.extract("epoch", workflow.c.updated_at - workflow.c.created_at)
+    within = [sa.func.count().filter(took <= limit) for limit in DURATIONS]
+    rows = await connection.execute(
+        sa.select(
+            workflow.c.workflow_type, workflow.c.status, sa.func.count(), sa.func.sum(took), *within
+        ).group_by(workflow.c.workflow_type, workflow.c.status)
+    )
+    total = CounterMetricFamily(
+        "governance_workflow",
+        "Workflows begun (status initiated) and ended, by how they ended.",
+        labels=("workflow_type", "status"),
+    )
+    active = GaugeMetricFamily(
+        "governance_workflow_active", "Workflows under way.", labels=("workflow_type",)
+    )
+    duration = HistogramMetricFamily(
+        "governance_workflow_duration_seconds",
+        "From start to completion, in governance time.",
+        labels=("workflow_type",),
+    )
+    begun: dict[str, int] = {}
+    under_way: dict[str, int] = {}
+    for kind, status, count, seconds, *buckets in rows:
+        begun[kind] = begun.get(kind, 0) + count
+        under_way.setdefault(kind, 0)
+        if status not in ENDED:
+            under_way[kind] += count
+            continue
+        total.add_metric((kind, status), count)
+        if status == WorkflowStatus.COMPLETED:
+            named = [(str(float(limit)), value) for limit, value in zip(DURATIONS, buckets, strict=True)]
+            duration.add_metric((kind,), buckets=[*named, ("+Inf", count)], sum_value=float(seconds))
+    for kind, count in begun.items():
+        total.add_metric((kind, WorkflowStatus.INITIATED), count)
+        active.add_metric((kind,), under_way[kind])
+    return [total, active, duration]
+
+
+async def _anchors(connection: AsyncConnection) -> list[Metric]:
+    rows = await connection.execute(sa.select(anchor.c.state, sa.func.count()).group_by(anchor.c.state))
+    counts = {state: count for state, count in rows}  # noqa: C416 – rows are no pairs to dict()
+    states = GaugeMetricFamily("governance_anchors", "Anchors by their state on chain.", labels=("state",))
+    for state in AnchorState:
+        states.add_metric((state,), counts.get(state, 0))
+    oldest = sa.select(sa.func.min(anchor.c.queued_at)).where(anchor.c.state.in_(OPEN_ANCHORS))
+    since = (await connection.execute(oldest)).scalar_one()
+    age = (await governance_now(connection) - since).total_seconds() if since else 0.0
+    oldest_age = GaugeMetricFamily(
+        "governance_anchor_oldest_open_seconds",
+        "Age of the oldest anchor that is not final, in governance time.",
+    )
+    oldest_age.add_metric((), max(age, 0.0))
+    status = (await connection.execute(sa.select(chain_status))).mappings().one_or_none()
+    families: list[Metric] = [states, oldest_age]
+    if status is not None:
+        reachable = GaugeMetricFamily(
+            "governance_chain_reachable", "1 when the worker last reached the chain."
+        )
+        reachable.add_metric((), float(status["reachable"]))
+        blocked = GaugeMetricFamily("governance_chain_blocked", "1 while nothing may be anchored.")
+        blocked.add_metric((), float(not status["may_anchor"]))
+        families += [reachable, blocked]
+    return families
+
+
+async def _queue(connection: AsyncConnection) -> list[Metric]:
+    rows = await connection.exec_driver_sql(
+        "SELECT entrypoint, status::text, count(*) FROM pgqueuer GROUP BY entrypoint, status"
+    )
+    jobs = GaugeMetricFamily(
+        "governance_jobs", "Background jobs by what has become of them.", labels=("job", "status")
+    )
+    for entrypoint, status, count in rows:
+        jobs.add_metric((entrypoint, status), count)
+    return [jobs]
+
+
+routes = [healthz, readyz, metrics]
