@@ -12,7 +12,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-from chain.program.link import link
+from chain.program.link import LinkError, link
 
 FOLDER = Path(__file__).parent
 SOURCE = FOLDER / "quantumagi.c"
@@ -65,7 +65,7 @@ def main() -> int:
     check = parser.parse_args().check
     try:
         program = build()
-    except BuildError as error:
+    except (BuildError, LinkError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{PROGRAM.name}: {len(program)} bytes, SHA-256 {sha256(program).hexdigest()}")

@@ -140,6 +140,8 @@ def relocate(image: Image, sections: list[Section], symbols: list[Symbol], addre
     entry = next((s for s in symbols if s.name == ENTRYPOINT), None)
     if entry is None or entry.section == 0:
         raise LinkError(f"no function {ENTRYPOINT}")
+    if not image.relocations:
+        raise LinkError("the loader takes no program with an empty relocation table")
     image.entry = image.text_at + entry.value
 
 

@@ -33,6 +33,12 @@ MESSAGES = {int(code): (code.name, text) for code, text in LangErrorMessage.item
     error.code: (error.name, error.msg) for error in IDL.errors
 }
 
+
+def snake(name: str) -> str:
+    """A name of the IDL as Anchor hashes it and anchorpy calls it."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
+
+
 Outcome = TransactionMetadata | FailedTransactionMetadata
 
 

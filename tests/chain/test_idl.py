@@ -7,7 +7,7 @@ import pytest
 from anchorpy.coder.instruction import _sighash
 from solders.pubkey import Pubkey
 
-from tests.chain.program_harness import DEFAULT_ADDRESS, IDL, IDL_TEXT, MESSAGES, Quantumagi
+from tests.chain.program_harness import DEFAULT_ADDRESS, IDL, IDL_TEXT, MESSAGES, Quantumagi, snake
 
 # instruction → its arguments, and its accounts with w (writable) and s (signer), as the interface page lists them
 INSTRUCTIONS = {
@@ -19,10 +19,6 @@ INSTRUCTIONS = {
     "update_constitution": ("new_hash", "constitution w, authority s"),
     "deactivate_policy": ("", "policy w, constitution, authority s"),
 }
-
-
-def snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
 
 
 def test_every_instruction_with_its_arguments_and_accounts_in_order():
