@@ -8,15 +8,9 @@ is its offset. README.md draws it.
 import struct
 from dataclasses import dataclass, field
 
-# ELF, the parts met here (System V ABI; the numbers below 0x100 are the BPF ABI's).
-SECTION_PROGBITS, SECTION_SYMTAB, SECTION_STRTAB, SECTION_DYNAMIC, SECTION_REL, SECTION_DYNSYM = (
-    1,
-    2,
-    3,
-    6,
-    9,
-    11,
-)
+# ELF, the parts met here (System V ABI; symbols' and relocations' kinds are BPF's).
+SECTION_PROGBITS, SECTION_SYMTAB, SECTION_STRTAB = 1, 2, 3
+SECTION_DYNAMIC, SECTION_REL, SECTION_DYNSYM = 6, 9, 11
 FLAG_WRITE, FLAG_ALLOC, FLAG_EXECUTE = 1, 2, 4
 SEGMENT_LOAD, SEGMENT_DYNAMIC = 1, 2
 READ, READ_EXECUTE = 4, 5
@@ -29,6 +23,8 @@ RELOCATE_ADDRESS, RELOCATE_RELATIVE, RELOCATE_CALL = 1, 8, 10
 
 FILE_HEADER, SEGMENT_HEADER, SECTION_HEADER = "<16sHHIQQQIHHHHHH", "<IIQQQQQQ", "<IIQQQQIIQQ"
 SYMBOL, RELOCATION, DYNAMIC = "<IBBHQQ", "<QQ", "<QQ"
+FILE_HEADER_SIZE, SEGMENT_HEADER_SIZE, SECTION_HEADER_SIZE = 64, 56, 64
+SEGMENTS, DYNAMIC_ENTRIES = 4, 11
 INSTRUCTION_SIZE = 8
 ENTRYPOINT = "entrypoint"
 
@@ -69,6 +65,30 @@ class Image:
     relocations: list[tuple[int, int, int]] = field(default_factory=list)  # address, kind, dynamic symbol
 
 
+@dataclass(frozen=True)
+class Part:
+    """One section of the output; `at` is its offset in the file, and its address when it is allocated."""
+
+    name: str
+    kind: int
+    flags: int
+    at: int
+    data: bytes
+    link: int = 0
+    info: int = 0
+    alignment: int = 8
+    entry_size: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.at + len(self.data)
+
+    def header(self, name: int) -> bytes:
+        address = self.at if self.flags & FLAG_ALLOC else 0
+        place = (address, self.at, len(self.data), self.link, self.info, self.alignment, self.entry_size)
+        return struct.pack(SECTION_HEADER, name, self.kind, self.flags, *place)
+
+
 def link(relocatable: bytes) -> bytes:
     """The shared object for one ELF64 relocatable BPF object; LinkError when it cannot become a program."""
     sections, symbols = read_object(relocatable)
@@ -81,13 +101,12 @@ def read_object(relocatable: bytes) -> tuple[list[Section], list[Symbol]]:
     """The sections and the symbols of an object, each in the object's own order."""
     header = struct.unpack_from(FILE_HEADER, relocatable)
     table, count, names_index = header[6], header[12], header[13]
-    rows = [struct.unpack_from(SECTION_HEADER, relocatable, table + 64 * i) for i in range(count)]
+    row_offsets = range(table, table + count * SECTION_HEADER_SIZE, SECTION_HEADER_SIZE)
+    rows = [struct.unpack_from(SECTION_HEADER, relocatable, offset) for offset in row_offsets]
     names = relocatable[rows[names_index][4] :]
     sections = [
-        Section(
-            _string(names, name), kind, flags, link_, info, alignment, relocatable[offset : offset + size]
-        )
-        for name, kind, flags, _, offset, size, link_, info, alignment, _ in rows
+        Section(_string(names, name), kind, flags, link_, info, alignment, relocatable[at : at + size])
+        for name, kind, flags, _, at, size, link_, info, alignment, _ in rows
     ]
     symtab = next(s for s in sections if s.kind == SECTION_SYMTAB)
     names = sections[symtab.link].data
@@ -109,7 +128,7 @@ def place(sections: list[Section]) -> tuple[Image, dict[int, int]]:
         raise LinkError(f"one code section expected, found {len(code)}")
 
     text = bytearray(sections[code[0]].data)
-    text_at = struct.calcsize(FILE_HEADER) + 4 * struct.calcsize(SEGMENT_HEADER)
+    text_at = FILE_HEADER_SIZE + SEGMENTS * SEGMENT_HEADER_SIZE
     constants_at = _aligned(text_at + len(text), 16)
     addresses, constants = {code[0]: text_at}, bytearray()
     for i, section in held.items():
@@ -129,6 +148,8 @@ def relocate(image: Image, sections: list[Section], symbols: list[Symbol], addre
             raise LinkError(f"{section.name}: a constant that holds an address is not supported")
         for offset, info in struct.iter_unpack(RELOCATION, section.data):
             symbol, kind = symbols[info >> 32], info & 0xFFFFFFFF
+            if kind == RELOCATE_ADDRESS and symbol.section not in addresses:
+                raise LinkError(f"{symbol.name} is not defined")
             if kind == RELOCATE_ADDRESS:
                 _relocate_address(image, offset, addresses[symbol.section] + symbol.value)
             elif kind == RELOCATE_CALL and symbol.section == 0:
@@ -173,96 +194,87 @@ def _relocate_call(image: Image, offset: int, symbol: Symbol) -> None:
 
 
 def write_shared_object(image: Image) -> bytes:
-    """The file: headers, code, constants, the dynamic tables the loader reads, section headers."""
-    names, name_offsets = _strings([ENTRYPOINT, *image.imports])
-    symbols = bytes(struct.calcsize(SYMBOL)) + struct.pack(
-        SYMBOL, name_offsets[0], SYMBOL_GLOBAL_FUNCTION, 0, 1, image.entry, 0
+    """The file: header, segments, the sections each at the offset that is its address, section headers."""
+    code = FLAG_ALLOC | FLAG_EXECUTE
+    parts = [
+        Part(".text", SECTION_PROGBITS, code, image.text_at, bytes(image.text)),
+        Part(
+            ".rodata", SECTION_PROGBITS, FLAG_ALLOC, image.constants_at, bytes(image.constants), alignment=16
+        ),
+        *dynamic_parts(image),
+    ]
+    segments = [
+        _segment(SEGMENT_LOAD, READ_EXECUTE, parts[0], parts[0]),
+        _segment(SEGMENT_LOAD, READ, parts[1], parts[1]),
+        _segment(SEGMENT_LOAD, READ, parts[2], parts[-1]),
+        _segment(SEGMENT_DYNAMIC, READ, parts[2], parts[2], alignment=8),
+    ]
+    names, name_offsets = _strings([*(part.name for part in parts), ".shstrtab"])
+    parts.append(Part(".shstrtab", SECTION_STRTAB, 0, parts[-1].end, names, alignment=1))
+    table_at = _aligned(parts[-1].end, 8)
+    header = struct.pack(
+        FILE_HEADER,
+        *(b"\x7fELF\x02\x01\x01", TYPE_SHARED, MACHINE_BPF, 1, image.entry, FILE_HEADER_SIZE, table_at, 0),
+        *(FILE_HEADER_SIZE, SEGMENT_HEADER_SIZE, len(segments)),
+        *(SECTION_HEADER_SIZE, len(parts) + 1, len(parts)),
     )
-    for offset in name_offsets[1:]:
-        symbols += struct.pack(SYMBOL, offset, SYMBOL_GLOBAL, 0, 0, 0, 0)
+    file = bytearray(header + b"".join(segments)).ljust(table_at, b"\0")
+    for part in parts:
+        file[part.at : part.end] = part.data
+    table = [part.header(name) for part, name in zip(parts, name_offsets, strict=True)]
+    return bytes(file) + bytes(SECTION_HEADER_SIZE) + b"".join(table)
+
+
+def dynamic_parts(image: Image) -> list[Part]:
+    """What the loader reads: a table of tables, symbols, their names, relocations."""
+    names, (entry_name, *import_names) = _strings([ENTRYPOINT, *image.imports])
+    symbols = [bytes(struct.calcsize(SYMBOL))]  # the first is always empty
+    symbols.append(struct.pack(SYMBOL, entry_name, SYMBOL_GLOBAL_FUNCTION, 0, 1, image.entry, 0))
+    symbols += [struct.pack(SYMBOL, name, SYMBOL_GLOBAL, 0, 0, 0, 0) for name in import_names]
     relocations = b"".join(
         struct.pack(RELOCATION, address, symbol << 32 | kind) for address, kind, symbol in image.relocations
     )
 
     dynamic_at = _aligned(image.constants_at + len(image.constants), 16)
-    symbols_at = dynamic_at + 11 * struct.calcsize(DYNAMIC)
-    names_at = symbols_at + len(symbols)
+    symbols_at = dynamic_at + DYNAMIC_ENTRIES * struct.calcsize(DYNAMIC)
+    names_at = symbols_at + sum(map(len, symbols))
     relocations_at = _aligned(names_at + len(names), 8)
-    end = relocations_at + len(relocations)
-    dynamic = b"".join(
-        struct.pack(DYNAMIC, tag, value)
-        for tag, value in [
-            (TAG_FLAGS, FLAG_TEXTREL),
-            (TAG_REL, relocations_at),
-            (TAG_RELSZ, len(relocations)),
-            (TAG_RELENT, struct.calcsize(RELOCATION)),
-            (TAG_RELCOUNT, sum(kind == RELOCATE_RELATIVE for _, kind, _ in image.relocations)),
-            (TAG_SYMTAB, symbols_at),
-            (TAG_SYMENT, struct.calcsize(SYMBOL)),
-            (TAG_STRTAB, names_at),
-            (TAG_STRSZ, len(names)),
-            (TAG_TEXTREL, 0),
-            (TAG_END, 0),
-        ]
-    )
-
-    titles, title_offsets = _strings(
-        [".text", ".rodata", ".dynamic", ".dynsym", ".dynstr", ".rel.dyn", ".shstrtab"]
-    )
-    table_at = _aligned(end + len(titles), 8)
-    # name, kind, flags, address, offset, size, link, info, alignment, entry size
-    text, constants = (image.text_at, len(image.text)), (image.constants_at, len(image.constants))
-    code = FLAG_ALLOC | FLAG_EXECUTE
-    table = [
-        (0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
-        (title_offsets[0], SECTION_PROGBITS, code, text[0], *text, 0, 0, 8, 0),
-        (title_offsets[1], SECTION_PROGBITS, FLAG_ALLOC, constants[0], *constants, 0, 0, 16, 0),
-        (title_offsets[2], SECTION_DYNAMIC, FLAG_ALLOC, dynamic_at, dynamic_at, len(dynamic), 5, 0, 8, 16),
-        (title_offsets[3], SECTION_DYNSYM, FLAG_ALLOC, symbols_at, symbols_at, len(symbols), 5, 1, 8, 24),
-        (title_offsets[4], SECTION_STRTAB, FLAG_ALLOC, names_at, names_at, len(names), 0, 0, 1, 0),
-        (
-            title_offsets[5],
-            SECTION_REL,
+    dynamic = [
+        (TAG_FLAGS, FLAG_TEXTREL),
+        (TAG_REL, relocations_at),
+        (TAG_RELSZ, len(relocations)),
+        (TAG_RELENT, struct.calcsize(RELOCATION)),
+        (TAG_RELCOUNT, sum(kind == RELOCATE_RELATIVE for _, kind, _ in image.relocations)),
+        (TAG_SYMTAB, symbols_at),
+        (TAG_SYMENT, struct.calcsize(SYMBOL)),
+        (TAG_STRTAB, names_at),
+        (TAG_STRSZ, len(names)),
+        (TAG_TEXTREL, 0),
+        (TAG_END, 0),
+    ]
+    assert len(dynamic) == DYNAMIC_ENTRIES
+    tags = b"".join(struct.pack(DYNAMIC, *entry) for entry in dynamic)
+    return [
+        Part(".dynamic", SECTION_DYNAMIC, FLAG_ALLOC, dynamic_at, tags, link=5, entry_size=16),
+        Part(
+            ".dynsym",
+            SECTION_DYNSYM,
             FLAG_ALLOC,
-            relocations_at,
-            relocations_at,
-            len(relocations),
-            4,
-            0,
-            8,
-            16,
+            symbols_at,
+            b"".join(symbols),
+            link=5,
+            info=1,
+            entry_size=24,
         ),
-        (title_offsets[6], SECTION_STRTAB, 0, 0, end, len(titles), 0, 0, 1, 0),
-    ]
-    segments = [
-        (SEGMENT_LOAD, READ_EXECUTE, *text, 0x1000),
-        (SEGMENT_LOAD, READ, *constants, 0x1000),
-        (SEGMENT_LOAD, READ, dynamic_at, end - dynamic_at, 0x1000),
-        (SEGMENT_DYNAMIC, READ, dynamic_at, len(dynamic), 8),
+        Part(".dynstr", SECTION_STRTAB, FLAG_ALLOC, names_at, names, alignment=1),
+        Part(".rel.dyn", SECTION_REL, FLAG_ALLOC, relocations_at, relocations, link=4, entry_size=16),
     ]
 
-    file = bytearray(table_at)
-    struct.pack_into(
-        FILE_HEADER,
-        file,
-        0,
-        b"\x7fELF\x02\x01\x01",
-        *(TYPE_SHARED, MACHINE_BPF, 1, image.entry, struct.calcsize(FILE_HEADER), table_at),
-        *(0, 64, 56, len(segments), 64, len(table), len(table) - 1),
-    )
-    for i, (kind, access, at, size, alignment) in enumerate(segments):
-        struct.pack_into(SEGMENT_HEADER, file, 64 + 56 * i, kind, access, at, at, at, size, size, alignment)
-    for at, content in [
-        (image.text_at, image.text),
-        (image.constants_at, image.constants),
-        (dynamic_at, dynamic),
-        (symbols_at, symbols),
-        (names_at, names),
-        (relocations_at, relocations),
-        (end, titles),
-    ]:
-        file[at : at + len(content)] = content
-    return bytes(file) + b"".join(struct.pack(SECTION_HEADER, *row) for row in table)
+
+def _segment(kind: int, access: int, first: Part, last: Part, alignment: int = 0x1000) -> bytes:
+    """The program header of the bytes from one part to another."""
+    at, size = first.at, last.end - first.at
+    return struct.pack(SEGMENT_HEADER, kind, access, at, at, at, size, size, alignment)
 
 
 def _strings(names: list[str]) -> tuple[bytes, list[int]]:

@@ -105,6 +105,7 @@ NOT_A_PROGRAM = {
         "int a(void) { return 1; } int (*const t[2])(void) = {a, a}; int entrypoint(long *in) { return t[*in & 1](); }",
         "holds an address",
     ),
+    "an unknown constant": ("extern int n; int entrypoint(void) { return n; }", "n is not defined"),
     "nothing to relocate": ("int entrypoint(void) { return 0; }", "empty relocation table"),
     "two code sections": (
         '__attribute__((section("more"))) int f(void) { return 1; } int entrypoint(void) { return 0; }',
