@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Litestar, Request, Response, get, post, websocket_stream
+from litestar.params import FromPath, FromQuery
 from litestar.static_files import create_static_files_router
 
 ROOT = Path(__file__).parents[2]
@@ -251,13 +252,16 @@ def page(template: str, **context) -> Response:
 
 @get("/gallery", sync_to_thread=False)
 def gallery(
-    request: Request, theme: str = "auto", direction: str = "ltr", signed_in: bool = True
+    request: Request,
+    theme: FromQuery[str] = "auto",
+    direction: FromQuery[str] = "ltr",
+    signed_in: FromQuery[bool] = True,
 ) -> Response:
     return page("gallery.html", request=request, **frame(theme, direction, signed_in), **samples())
 
 
 @get("/gallery/error/{status:int}", sync_to_thread=False)
-def error(request: Request, status: int) -> Response:
+def error(request: Request, status: FromPath[int]) -> Response:
     problem = {
         "status": status,
         "title": "There is no such page",
@@ -289,14 +293,15 @@ def conflict(request: Request) -> Response:
 
 
 @post("/gallery/say", sync_to_thread=False)
-def say(topic: str) -> None:
+def say(topic: FromQuery[str]) -> None:
     said.put_nowait({"topic": topic})
 
 
 @websocket_stream("/ws", warn_on_data_discard=False)
-async def live(topics: str) -> AsyncGenerator[dict, None]:
-    while True:
-        yield await said.get()
+async def live(topics: FromQuery[str]) -> AsyncGenerator[dict, None]:
+    """Says what /gallery/say was told; the topic "close" ends the connection."""
+    while (message := await said.get())["topic"] != "close":
+        yield message
 
 
 async def _start() -> None:
