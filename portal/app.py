@@ -15,14 +15,17 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 from portal import health, live
+from portal.api import openapi
 from portal.auth.csrf import check_csrf, csrf_layer
 from portal.auth.guards import public
 from portal.auth.middleware import authentication_layer
 from portal.errors import handle
 from portal.headers import headers_layer
+from portal.limits import limits_layer
 from portal.pages.filters import FILTERS
 from portal.services import dependencies, lifespan
 from portal.settings import Settings
+from portal.static_files import STATIC, static_url
 from portal.telemetry import observing_layer
 
 ROOT = Path(__file__).parent.parent
@@ -55,21 +58,21 @@ API = [
 
 
 def create_app(settings: Settings) -> Litestar:
+    api_routes = [*_routes("portal.api", API), *live.routes]
     app = Litestar(
         route_handlers=[
             *_routes("portal.pages", PAGES),
-            *_routes("portal.api", API),
-            *live.routes,
+            *api_routes,
             *health.routes,
             create_static_files_router(
-                path="/static", directories=[ROOT / "static"], guards=[public], include_in_schema=False
+                path="/static", directories=[STATIC], guards=[public], include_in_schema=False
             ),
         ],
         dependencies=dependencies,
         exception_handlers={Exception: handle},
         before_request=check_csrf,
         template_config=TemplateConfig(instance=template_engine()),
-        state=State({"settings": settings}),
+        state=State({"settings": settings, "api_document": openapi.lazily(api_routes)}),
         lifespan=[lifespan],
         openapi_config=None,
         request_max_body_size=1_000_000,
@@ -78,6 +81,7 @@ def create_app(settings: Settings) -> Litestar:
     # Around the router, not inside it, so that 404, 405 and refusals pass through them as well.
     handler = app.asgi_handler
     handler = csrf_layer(handler)
+    handler = limits_layer(handler)
     handler = authentication_layer(handler)
     handler = headers_layer(handler, settings)
     app.asgi_handler = observing_layer(handler)
@@ -93,6 +97,7 @@ def template_engine() -> JinjaTemplateEngine:
         undefined=StrictUndefined,
     )
     environment.filters.update(FILTERS)
+    environment.globals["static_url"] = static_url
     return JinjaTemplateEngine.from_environment(environment)
 
 

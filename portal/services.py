@@ -50,6 +50,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     )
     redis = Redis.from_pool(pool)
     live = Live(redis)
+    limiter = Limiter(settings)
     try:
         async with live.running():
             yield Services(
@@ -58,10 +59,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 redis=redis,
                 constitution=load(settings.constitution_file, settings.constitution_hash),
                 live=live,
-                limiter=Limiter(settings),
+                limiter=limiter,
                 metrics=Metrics(),
             )
     finally:
+        await limiter.close()
         await redis.aclose()
         await engine.dispose()
 

@@ -49,7 +49,7 @@ def expected_revision(request: Request) -> int:
     given = request.headers.get("if-match")
     if given is None:
         raise HttpError(428, "Send If-Match with the ETag of what you read, so that nobody's change is lost.")
-    match = re.fullmatch(r'"(\d{1,9})"', given.strip())
+    match = re.fullmatch(r'"(\d{1,9})(?:-[0-9a-f]{1,64})?"', given.strip())
     if match is None:
         raise HttpError(412, "If-Match holds no ETag of this resource.")
     return int(match[1])

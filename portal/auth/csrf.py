@@ -62,7 +62,7 @@ async def check_csrf(request: Request) -> None:
     ours = (request.headers.get("host"), urlsplit(request.app.state.settings.base_url or "").netloc)
     if origin and origin != "null" and urlsplit(origin).netloc not in ours:
         raise Refused("This form was sent from another site.", code="csrf")
-    shown = request.headers.get("x-csrf-token") or (await request.form()).get("_csrf_token") or ""
+    shown = request.headers.get("x-csrftoken") or (await request.form()).get("_csrf_token") or ""
     held = request.cookies.get(COOKIE, "")
     known = unseal(secret_of(request), COOKIE, held) is not None
     if not known or not hmac.compare_digest(str(shown).encode(), held.encode()):

@@ -145,7 +145,7 @@ def with_forms(client: httpx.AsyncClient) -> httpx.AsyncClient:
     """Give the client the token that forms carry."""
     token = seal(SECRET, csrf.COOKIE, "a token of the tests")
     client.cookies.set(csrf.COOKIE, token)
-    client.headers["X-CSRF-Token"] = token
+    client.headers["X-CSRFToken"] = token
     return client
 
 
