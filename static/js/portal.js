@@ -12,12 +12,13 @@
 
   document.addEventListener("htmx:afterSettle", (event) => {
     prepare(event.detail.elt);
-    if (event.detail.requestConfig?.triggeringEvent?.type !== "submit") return; // never take the focus from someone reading
-    if (event.detail.requestConfig.verb === "get") return;
-    const summary = event.detail.elt.querySelector?.(".error-summary, [data-focus]");
-    if (!summary) return;
-    if (!summary.hasAttribute("tabindex")) summary.tabIndex = -1;
-    summary.focus();
+    const request = event.detail.requestConfig;
+    if (!request || request.verb === "get" || request.triggeringEvent?.type === "live") return; // never take the focus from a reader
+    const target = event.detail.target;
+    const answer = target?.id === "notices" ? target : event.detail.elt.querySelector?.(".error-summary, [data-focus]");
+    if (!answer) return;
+    if (!answer.hasAttribute("tabindex")) answer.tabIndex = -1;
+    answer.focus();
   });
 
   document.addEventListener("htmx:sendError", () => notice("The portal did not answer. Nothing was sent; try again."));

@@ -227,11 +227,10 @@ def test_a_lost_connection_is_shown_and_made_again(visit, address):
 
 def test_a_conflict_lands_in_the_notices_with_the_csrf_token_sent(visit):
     page = visit("/gallery")
-    page.evaluate(
-        "htmx.ajax('POST', '/gallery/conflict', {source: '#policies', target: '#policies', swap: 'outerHTML'})"
-    )
+    page.evaluate("htmx.ajax('POST', '/gallery/conflict', {source: '#policies', target: '#policies'})")
     expect(page.locator("#notices")).to_contain_text("The text has changed")
     expect(page.locator("#notices")).to_contain_text("csrf token")
+    expect(page.locator("#notices")).to_be_focused()
     expect(page.locator("#policies")).to_be_visible()
     # The browser itself reports the 409 on the console; anything else there still fails the test.
     visit.complaints[:] = [c for c in visit.complaints if "409" not in c]
