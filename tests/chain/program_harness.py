@@ -29,6 +29,9 @@ DEFAULT_ADDRESS = Pubkey.from_string("8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTU
 START = 1_800_000_000  # the governance clock of every test, Unix seconds
 HASH = bytes(range(32))
 
+# Nothing is ever sent through it: anchorpy wants a provider before it encodes an instruction.
+PROVIDER = anchorpy.Provider(AsyncClient("http://127.0.0.1:1"), anchorpy.Wallet(Keypair()))
+
 MESSAGES = {int(code): (code.name, text) for code, text in LangErrorMessage.items()} | {
     error.code: (error.name, error.msg) for error in IDL.errors
 }
@@ -56,9 +59,7 @@ class Quantumagi:
         self.set_time(START)
         self.fund(self.payer.pubkey())
         self.fund(self.authority.pubkey())
-        # Nothing is ever sent through this provider: anchorpy wants one before it encodes an instruction.
-        provider = anchorpy.Provider(AsyncClient("http://127.0.0.1:1"), anchorpy.Wallet(self.payer))
-        self.program = anchorpy.Program(IDL, self.address, provider)
+        self.program = anchorpy.Program(IDL, self.address, PROVIDER)
 
     def fund(self, address: Pubkey, lamports: int = 10**12) -> None:
         assert isinstance(self.svm.airdrop(address, lamports), TransactionMetadata)
