@@ -5,7 +5,9 @@ time holds it; the lock belongs to the open file, so the kernel frees it however
 """
 
 import fcntl
+import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,11 +89,12 @@ class Ledger:
         self._execute(sql, *parameters)
 
     def _execute(self, sql: str, *parameters: Any) -> None:
-        """Write or die: with a ledger behind the state in memory, no later answer could be true."""
+        """Write, or die as if killed: with a ledger behind the state in memory, no later answer could be true."""
         try:
             self._db.execute(sql, parameters)
         except sqlite3.OperationalError as error:
-            raise SystemExit(f"the ledger cannot be written: {error}") from error
+            print(f"localnet: the ledger cannot be written: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
 
     # genesis
 

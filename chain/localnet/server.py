@@ -22,6 +22,7 @@ CORS = [
     (b"access-control-allow-methods", b"POST, GET, OPTIONS"),
     (b"access-control-allow-headers", b"content-type, solana-client"),
     (b"access-control-max-age", b"86400"),
+    (b"access-control-allow-private-network", b"true"),  # a public explorer may ask this loopback node
 ]
 
 
