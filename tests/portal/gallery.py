@@ -1,6 +1,6 @@
 """Serves the gallery of every component through the real frame, static files and WebSocket, for test_design.py and for the eye.
 
-`python tests/portal/gallery.py` serves it on a free loopback port and prints the address.
+`python -m tests.portal.gallery` serves it on a free loopback port and prints the address.
 """
 
 import asyncio
