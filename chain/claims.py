@@ -15,12 +15,21 @@ from solana.rpc.commitment import Finalized
 from solders.pubkey import Pubkey
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chain import quantumagi, rpc
+from chain import explorer, quantumagi, rpc
 from chain.config import ChainConfig
 from chain.rpc import Account, Landed
 from workflows.errors import NotFound
-from workflows.kinds import AnchorKind, AnchorState, BallotState, Category, Choice, Decision
-from workflows.kinds import PolicyState, Priority, Strategy
+from workflows.kinds import (
+    AnchorKind,
+    AnchorState,
+    BallotState,
+    Category,
+    Choice,
+    Decision,
+    PolicyState,
+    Priority,
+    Strategy,
+)
 from workflows.storage.tables import anchor, ballot, elector, policy, policy_version, review, vote
 
 
@@ -115,6 +124,7 @@ class Reading(Facts):
     constitution: Account | None = None
     policy: Account | None = None
     transactions: dict[str, Landed] = {}
+    explorer: dict[str, str] = {}  # address or signature → where a Solana explorer shows it
 
 
 # The claims
@@ -215,7 +225,9 @@ async def _ballot(conn: AsyncConnection, of_version: dict[str, Any]) -> BallotCl
         passed=row["passed"],
         root=row["ballot_root"],
         openings=tuple(
-            OpeningClaim(choice=Choice(item["choice"]), salt=item["salt"].hex(), commitment=item["commitment"])
+            OpeningClaim(
+                choice=Choice(item["choice"]), salt=item["salt"].hex(), commitment=item["commitment"]
+            )
             for item in (await _all(conn, counting) if closed else [])
         ),
     )
@@ -243,6 +255,7 @@ async def read(config: ChainConfig, claimed: Claims) -> Reading:
         cluster=config.cluster,
         rpc_url=config.public_rpc_url,
         program_id=config.program_id,
+        explorer=_explorer(config, claimed),
     )
     try:
         async with rpc.connect(config) as node:
@@ -272,10 +285,21 @@ async def _read(node: rpc.Node, config: ChainConfig, claimed: Claims, reading: R
     )
 
 
+def _explorer(config: ChainConfig, claimed: Claims) -> dict[str, str]:
+    addresses = [quantumagi.constitution_address(config.program_id), config.program_id]
+    if (address := _address(claimed)) is not None:
+        addresses.append(address)
+    links = {str(address): explorer.address_url(config, address) for address in addresses}
+    links |= {signature: explorer.transaction_url(config, signature) for signature in _signatures(claimed)}
+    return {key: link for key, link in links.items() if link is not None}
+
+
 def _address(claimed: Claims) -> Pubkey | None:
     """The account the portal points at, if that is an address at all."""
     try:
-        return Pubkey.from_string(claimed.anchor.account) if claimed.anchor and claimed.anchor.account else None
+        return (
+            Pubkey.from_string(claimed.anchor.account) if claimed.anchor and claimed.anchor.account else None
+        )
     except ValueError:
         return None
 

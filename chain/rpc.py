@@ -70,13 +70,6 @@ class Landed:
     logs: tuple[str, ...]
 
 
-LEVELS = {
-    TransactionConfirmationStatus.Processed: "processed",
-    TransactionConfirmationStatus.Confirmed: "confirmed",
-    TransactionConfirmationStatus.Finalized: "finalized",
-}
-
-
 @asynccontextmanager
 async def connect(config: ChainConfig) -> AsyncIterator[Node]:
     async with AsyncClient(config.rpc_url, timeout=config.timeout) as client:
@@ -158,7 +151,7 @@ class Node:
                 self._client.get_signature_statuses(part, search_transaction_history=True)
             )
             found += [
-                status and Status(status.slot, LEVELS[status.get_confirmation_status()], status.err)
+                status and Status(status.slot, _level(status.confirmation_status), status.err)
                 for status in answer
             ]
         return found
@@ -199,6 +192,12 @@ class Node:
 
     async def airdrop(self, address: Pubkey, lamports: int) -> str:
         return str(await self._answer(self._client.request_airdrop(address, lamports)))
+
+
+def _level(status: TransactionConfirmationStatus | None) -> str:
+    if status == TransactionConfirmationStatus.Finalized:
+        return "finalized"
+    return "confirmed" if status == TransactionConfirmationStatus.Confirmed else "processed"
 
 
 def is_signature(text: str | None) -> TypeGuard[str]:

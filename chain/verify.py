@@ -1,0 +1,52 @@
+"""Whether what is published of a policy is what was decided and what stands on chain. Pure: facts in, verdict out.
+
+Nothing stored is believed: each step recomputes from the evidence beneath it and compares bytes. A step that cannot
+be taken says so (`absent`), one whose time has not come waits (`pending`); only when all pass is a policy verified.
+
+`claims` and `read` gather the facts, `check` judges them.
+"""
+
+from __future__ import annotations
+
+from chain import decided, onchain
+from chain.checks import Step, Verification
+from chain.claims import Claims, Reading, claims, read
+from workflows.constitution.document import Constitution
+from workflows.kinds import PolicyState
+
+__all__ = ["Claims", "Reading", "Step", "Verification", "check", "claims", "read"]
+
+
+def check(claimed: Claims, reading: Reading, constitution: Constitution) -> Verification:
+    """Hold the claims, the chain and the document in force together, step by step."""
+    steps = [
+        decided.text_step(claimed),
+        decided.version_step(claimed),
+        decided.reviews_step(claimed, constitution),
+        decided.ballot_step(claimed, constitution),
+        onchain.constitution_step(claimed, reading, constitution),
+        onchain.record_step(claimed, reading, constitution),
+        onchain.account_step(claimed, reading),
+        onchain.transaction_step(claimed, reading, constitution),
+    ]
+    if claimed.state == PolicyState.SUSPENDED or claimed.deactivation is not None:
+        steps.append(onchain.suspension_step(claimed, reading, constitution))
+    failed = [item for item in steps if item.state == "fail"]
+    unknown = [item for item in steps if item.state in ("absent", "pending")]
+    return Verification(
+        ref=claimed.ref,
+        version=claimed.version.number,
+        overall="failed" if failed else "incomplete" if unknown else "verified",
+        summary=_summary(failed, unknown),
+        read_at=reading.read_at,
+        cluster=reading.cluster,
+        steps=steps,
+    )
+
+
+def _summary(failed: list[Step], unknown: list[Step]) -> str:
+    if failed:
+        return f"Something does not agree. {failed[0].title}: {failed[0].explanation}"
+    if unknown:
+        return f"Nothing disagrees, but not everything can be checked. {unknown[0].explanation}"
+    return "What is published is what was decided, and what was decided is what stands on chain."
