@@ -124,7 +124,7 @@ class Bank:
         self.views = {commitment: View() for commitment in COMMITMENTS}
         self._fresh: list[tuple[Landed, Collection[Pubkey]]] = []
         self._settling: asyncio.Future[None] | None = None
-        self._unsettled_blocks: deque[Block] = deque()
+        self._not_final: deque[Block] = deque()
         self._resume()
 
     def _resume(self) -> None:
@@ -175,7 +175,7 @@ class Bank:
         self._settle()
         block = self.block
         self._close(block)
-        self._unsettled_blocks.append(block)
+        self._not_final.append(block)
         self._open(block.slot + 1, max(block.time, int(time.time())))
         self.ledger.commit()
         for commitment, lag in self.lags.items():
@@ -204,13 +204,13 @@ class Bank:
 
     def _follow(self, commitment: str, slot: int) -> None:
         view = self.views[commitment]
-        for block in list(self._unsettled_blocks):
+        for block in list(self._not_final):
             if not view.slot < block.slot <= slot:
                 continue
             view.put(block.accounts)
             view.move_to(block.slot, block.time, self._slot_hashes(block.slot))
             if commitment == "finalized":
-                self._unsettled_blocks.popleft()
+                self._not_final.popleft()
             if self.listener:
                 self.listener.changed(commitment, block.slot, block.landed, block.accounts)
 

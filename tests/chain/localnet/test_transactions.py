@@ -236,6 +236,8 @@ def test_dust_below_rent_is_refused_and_undone(node: Node) -> None:
 def test_priority_fees(node: Node) -> None:
     """Price × limit, rounded up, as getFeeForMessage foretells and the balance shows."""
     payer = node.rich(SOL)
+    funded = node.slot()
+    until(lambda: node.slot() > funded)  # the airdrop bid nothing, and the least bid of a slot is what counts
     budget = (set_compute_unit_price(1_000_001), set_compute_unit_limit(30_000))
     transaction = node.signed(payer, *budget, memo("hurry"))
     encoded = base64.b64encode(to_bytes_versioned(transaction.message)).decode()
