@@ -12,7 +12,9 @@ from litestar.di import Provide
 from redis.asyncio import BlockingConnectionPool, Redis
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from chain.config import ChainConfig
 from portal.database import begin_read, begin_unit, create_engine
+from portal.keys import chain_config
 from portal.limits import Limiter
 from portal.live import Live
 from portal.settings import Settings
@@ -28,6 +30,7 @@ class Services:
     engine: AsyncEngine
     redis: Redis
     constitution: Constitution
+    chain: ChainConfig
     live: Live
     limiter: Limiter
     metrics: Metrics
@@ -58,6 +61,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 engine=engine,
                 redis=redis,
                 constitution=load(settings.constitution_file, settings.constitution_hash),
+                chain=chain_config(settings),
                 live=live,
                 limiter=limiter,
                 metrics=Metrics(),
@@ -105,7 +109,12 @@ async def _constitution(request: Request) -> Constitution:
     return services(request).constitution
 
 
+async def _chain_config(request: Request) -> ChainConfig:
+    return services(request).chain
+
+
 dependencies = {
+    "chain_config": Provide(_chain_config),
     "unit": Provide(_unit),
     "reader": Provide(_reader),
     "actor": Provide(_actor),

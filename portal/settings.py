@@ -107,7 +107,7 @@ class Settings:
     """One process's settings. A field is set by the variable of its name in capitals, unless `name` says otherwise."""
 
     host: str = _var(_text, "127.0.0.1", "GOVERNANCE_WORKFLOWS_HOST")
-    port: int = _var(_whole(0, 65535), 8008, "GOVERNANCE_WORKFLOWS_PORT")
+    port: int = _var(_whole(1, 65535), 8008, "GOVERNANCE_WORKFLOWS_PORT")
     base_url: str | None = _var(_url("http", "https"), None)
     trusted_proxies: str = _var(_text, "127.0.0.1")
     data_dir: Path = _var(Path, Path(".data"))
@@ -119,17 +119,15 @@ class Settings:
     redis_url: str | None = _var(_url("redis", "rediss", "unix"), None, secret=True)
 
     constitution_file: Path | None = _var(Path, None)
-    constitution_hash: str | None = _var(
-        _text, None
-    )  # judged by workflows.constitution, which shows what is wrong
+    # Judged by workflows.constitution, which shows what is wrong.
+    constitution_hash: str | None = _var(_text, None)
     solana_cluster: str | None = _var(_cluster, None)
     solana_rpc_url: str | None = _var(_url("http", "https"), None)
     solana_ws_url: str | None = _var(_url("ws", "wss"), None)
-    anchor_keypair: str | None = _var(
-        _text, None, secret=True
-    )  # judged by chain.config, which never shows it
+    # Judged by chain.config, which never shows it.
+    anchor_keypair: str | None = _var(_text, None, secret=True)
     quantumagi_program_id: str = _var(_address, "8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTUV4")
-    localnet_port: int = _var(_whole(0, 65535), 8899)
+    localnet_port: int = _var(_whole(1, 65534), 8899)
 
     prometheus_enabled: bool = _var(_flag, True)
     metrics_token: str | None = _var(_text, None, secret=True)
@@ -161,7 +159,10 @@ class Settings:
                 except ValueError as error:
                     shown = "what it is" if item.metadata["secret"] else f"“{given}”"
                     raise SettingsError(f"{name} {error}, not {shown}.") from None
-        return cls(**values)
+        settings = cls(**values)
+        if settings.solana_rpc_url is None and settings.cluster not in (LOCALNET, *PUBLIC_RPC):
+            raise SettingsError("SOLANA_RPC_URL must be set for a SOLANA_CLUSTER with a name of your own.")
+        return settings
 
     def to_environment(self) -> dict[str, str]:
         """The variables that make another process come to the same settings."""
@@ -181,9 +182,14 @@ class Settings:
         return self.solana_cluster or LOCALNET
 
     @property
-    def rpc_url(self) -> str | None:
-        """Where the chain is reached: SOLANA_RPC_URL, else the public address of a named cluster."""
-        return self.solana_rpc_url or PUBLIC_RPC.get(self.cluster)
+    def rpc_url(self) -> str:
+        """Where the chain is reached: SOLANA_RPC_URL, else the public address of a named cluster, else this machine."""
+        return self.solana_rpc_url or PUBLIC_RPC.get(self.cluster) or f"http://127.0.0.1:{self.localnet_port}"
+
+    @property
+    def wants_localnet(self) -> bool:
+        """Whether the chain is one that `python -m portal` is to start."""
+        return self.solana_rpc_url is None and self.cluster == LOCALNET
 
     @property
     def in_demo(self) -> bool:

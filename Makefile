@@ -1,0 +1,38 @@
+# `make run` and `make test` are complete on a fresh Debian with python3.11, python3-venv and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.requirements.sha256
+UV := uv==0.13.9
+
+.PHONY: run test lint program lock venv
+
+run: venv
+	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(BIN)/python -m portal
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+program: venv
+	$(BIN)/python -m chain.program.build
+
+# uv's own lock file would name the registry it used; this one does not.
+lock: venv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --generate-hashes --no-header -q -o requirements.lock
+
+venv: $(READY)
+
+# Made anew whenever the lock changes. pip brings uv, and uv the rest: it takes a third of pip's time.
+$(READY): requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: apt-get install python3 python3-venv" >&2; exit 1; }
+	@if ! sha256sum --check --status $(READY) 2>/dev/null; then \
+		set -e; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); \
+		$(BIN)/pip install --quiet --disable-pip-version-check $(UV); \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+	fi
+	@sha256sum requirements.lock > $(READY)

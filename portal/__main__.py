@@ -1,0 +1,100 @@
+"""`python -m portal [web|worker|migrate|demo]`; without a word, everything."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from portal.settings import Settings, SettingsError
+
+
+def main(arguments: list[str]) -> None:
+    try:
+        settings = Settings.from_environment()
+        match arguments:
+            case []:
+                everything(settings)
+            case ["web"]:
+                web(settings)
+            case ["worker"]:
+                worker(settings)
+            case ["migrate"]:
+                migrate(settings)
+            case ["demo"]:
+                migrate(settings.with_(demo=True))
+            case _:
+                sys.exit(f"usage: {__doc__}")
+    except SettingsError as error:
+        sys.exit(f"{error}")
+
+
+def everything(settings: Settings) -> None:
+    """Databases, chain, worker and web, those that have no address elsewhere; until Ctrl-C."""
+    from portal.supervisor import CannotStart, run
+
+    try:
+        run(settings)
+    except CannotStart as error:
+        sys.exit(f"The portal cannot start. {error}")
+
+
+def web(settings: Settings) -> None:
+    """One web process."""
+    import uvicorn
+
+    from portal.app import create_app
+    from portal.keys import with_jwt_secret
+    from portal.telemetry import configure_logging
+
+    _insist(settings)
+    configure_logging(settings.log_level)
+    # uvicorn raises the signal that stopped it once more when it is done; that must end in a clean exit.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    uvicorn.run(
+        create_app(with_jwt_secret(settings)),
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        proxy_headers=True,
+        forwarded_allow_ips=settings.trusted_proxies,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=3,
+        ws_max_size=64 * 1024,
+    )
+
+
+def worker(settings: Settings) -> None:
+    """One worker process."""
+    from portal.telemetry import configure_logging
+    from portal.worker import run
+
+    _insist(settings)
+    configure_logging(settings.log_level)
+    asyncio.run(run(settings))
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database up to date; with DEMO=true also fill an empty one with the demonstration."""
+    from portal.supervisor import prepare
+
+    if not settings.database_url:
+        raise SettingsError("DATABASE_URL must be set.")
+    asyncio.run(prepare(settings))
+
+
+def _insist(settings: Settings) -> None:
+    for name in ("database_url", "redis_url"):
+        if not getattr(settings, name):
+            raise SettingsError(
+                f"{name.upper()} must be set; `python -m portal` alone starts servers of its own."
+            )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

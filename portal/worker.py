@@ -1,0 +1,127 @@
+"""The worker: closes ballots on time and takes anchors to the chain, as told by jobs and, should one be lost, by the clock.
+
+Any number may run. Whatever a job does is safe to do twice: deadlines are columns that are looked at under a lock,
+and anchoring picks up what the database says was begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from datetime import timedelta
+from functools import partial
+
+import asyncpg
+import structlog
+from pgqueuer import PgQueuer
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
+from pgqueuer.domain.errors import RetryRequested
+from pgqueuer.domain.models import Job, Schedule
+
+from chain import anchoring
+from migrations import async_url
+from portal.database import begin_unit
+from portal.keys import with_authority
+from portal.services import Services, open_services
+from portal.settings import Settings
+from workflows.policy_creation import ballots
+from workflows.storage.unit import Unit
+
+log = structlog.get_logger(__name__)
+
+LOOK_AT_CHAIN = 10.0  # seconds between looks at the chain when nothing waits
+RETRIES = 8
+Units = Callable[[], AbstractAsyncContextManager[Unit]]
+
+
+async def sweep(units: Units, held: Services) -> None:
+    """Open the ballots that are due, and close those whose time is over; each kind in a transaction of its own."""
+    async with units() as unit:
+        opened = await ballots.open_due(unit, held.constitution.figures)
+    async with units() as unit:
+        closed = await ballots.close_due(unit, held.constitution.figures)
+    if opened or closed:
+        log.info("ballots_moved", opened=opened, closed=closed)
+
+
+def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.Event) -> PgQueuer:
+    queue = PgQueuer(AsyncpgPoolDriver(pool))
+
+    @queue.entrypoint("deadlines", on_failure="hold")
+    async def deadlines(job: Job) -> None:
+        await _retried(job, partial(sweep, units, held))
+
+    @queue.entrypoint("anchoring", on_failure="hold")
+    async def anchor(job: Job) -> None:
+        wake.set()  # the queue of anchors is rows; the job only says that there are new ones
+
+    @queue.schedule("sweep", "* * * * *")
+    async def every_minute(schedule: Schedule) -> None:
+        await sweep(units, held)
+
+    return queue
+
+
+async def _retried(job: Job, act: Callable[[], Awaitable[None]]) -> None:
+    """With growing pauses; a job that fails for good is held, and counted in governance_jobs."""
+    try:
+        await act()
+    except Exception as error:
+        if job.attempts >= RETRIES:
+            raise
+        raise RetryRequested(timedelta(seconds=min(2**job.attempts, 60)), repr(error)) from error
+
+
+async def keep_anchoring(units: Units, held: Services, wake: asyncio.Event) -> None:
+    """Pass over the anchors at once when told, and otherwise when chain.anchoring asks for it."""
+    while True:
+        pause: float | None = None
+        try:
+            pause = await anchoring.run(units, held.chain, held.constitution)
+        except Exception as error:  # the next pass starts from the database again
+            log.exception("anchoring_failed", error=repr(error))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), LOOK_AT_CHAIN if pause is None else min(pause, LOOK_AT_CHAIN))
+        wake.clear()
+
+
+@asynccontextmanager
+async def opened_pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
+    url = async_url(settings.database_url or "").set(drivername="postgresql")
+    pool = await asyncpg.create_pool(url.render_as_string(hide_password=False), min_size=2, max_size=5)
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+async def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT; then finish the job in hand. Returns early, with an exception, if the database goes."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    settings = with_authority(settings)
+    async with open_services(settings) as held, opened_pool(settings) as pool:
+        units: Units = partial(
+            begin_unit, held.engine, constitution=held.constitution, publish=held.live.publish
+        )
+        wake = asyncio.Event()
+        queue = make_queue(pool, units, held, wake)
+        tasks = [
+            asyncio.create_task(keep_anchoring(units, held, wake)),
+            asyncio.create_task(
+                queue.run(dequeue_timeout=timedelta(seconds=5), shutdown_on_listener_failure=True)
+            ),
+            asyncio.create_task(stop.wait()),
+        ]
+        log.info("worker_started", cluster=held.chain.cluster)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        queue.shutdown.set()
+        await asyncio.wait(tasks[1:2], timeout=10)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()  # what failed fails the process, and the supervisor starts another
