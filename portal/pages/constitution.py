@@ -1,0 +1,74 @@
+"""The constitution as a page: its text article by article, its hash and how it was made, its figures."""
+
+from __future__ import annotations
+
+import re
+
+import sqlalchemy as sa
+from litestar import Request, Response, get
+from litestar.di import NamedDependency
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portal.auth.guards import public
+from portal.pages.render import page
+from workflows.constitution.document import Constitution
+from workflows.markdown import to_html
+from workflows.storage.tables import chain_status
+
+ARTICLE = re.compile(r"<p><strong>(\d+)\.(\d+)</strong>")
+SECTION = re.compile(r"<h4>(\d+) ")
+
+
+def with_anchors(html: str) -> str:
+    """Give each article and section the id that links from figures and reasons point to (`art-5-4`)."""
+    html = SECTION.sub(r'<h4 id="art-\1">\1 ', html)
+    return ARTICLE.sub(
+        r'<p id="art-\1-\2" class="article-text"><strong><a href="#art-\1-\2">\1.\2</a></strong>', html
+    )
+
+
+def figures_of(constitution: Constitution) -> list[dict[str, object]]:
+    """The single figures of the annex, named for people."""
+    figures = constitution.figures
+    return [
+        {"name": name, "value": f"{figure.value} {unit}", "article": figure.article}
+        for name, figure, unit in (
+            ("A ballot is open for", figures.voting_days, "days"),
+            ("… in an emergency for", figures.emergency_voting_days, "days"),
+            ("Quorum", figures.quorum_percent, "% of those who may vote"),
+            ("A veto is overridden with", figures.veto_override_percent, "%"),
+            ("An appeal is possible for", figures.appeal_hours, "hours"),
+            ("A panel decides within", figures.appeal_decision_working_days, "working days"),
+        )
+    ]
+
+
+@get("/constitution", guards=[public], include_in_schema=False)
+async def show(
+    request: Request,
+    reader: NamedDependency[AsyncConnection],
+    constitution: NamedDependency[Constitution],
+) -> Response:
+    status = (await reader.execute(sa.select(chain_status))).mappings().one_or_none()
+    return page(
+        request,
+        "pages/constitution.html",
+        title="Constitution",
+        document=with_anchors(to_html(constitution.text)),
+        governing=constitution,
+        figures=figures_of(constitution),
+        chain=status,
+    )
+
+
+@get("/constitution/document", guards=[public], include_in_schema=False)
+async def document(constitution: NamedDependency[Constitution]) -> Response[bytes]:
+    """The very bytes that were hashed, for `sha256sum`."""
+    return Response(
+        constitution.body,
+        media_type="text/markdown; charset=utf-8",
+        headers={"Content-Disposition": f'inline; filename="{constitution.source}"'},
+    )
+
+
+routes = [show, document]
