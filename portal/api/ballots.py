@@ -1,0 +1,125 @@
+"""Ballots for programs: may I vote, cast, and after the close what came out and every opening to recount it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, JSONBody, PathParameter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portal.api.answers import Items, fresh, problems
+from portal.api.bodies import StrictJSON
+from portal.api.http import idempotent
+from portal.api.parameters import NO_NUL, Ref
+from portal.api.shapes import Receipt, VoteIn
+from portal.auth.guards import public, requires
+from workflows.policy_creation import ballots, queries
+from workflows.policy_creation.views import BallotView, Opening, ReceiptView, Results
+from workflows.roles import Actor, Reason, Scope, Verdict
+from workflows.storage.unit import Unit, governance_now
+
+POLICY = "/api/v1/policies/{ref:str}"
+TAGS = ["Ballots"]
+
+Code = Annotated[
+    str,
+    PathParameter(
+        description="A receipt's code, as it was shown after casting.", max_length=60, pattern=NO_NUL
+    ),
+]
+
+
+def may_try_to_vote(actor: Actor) -> Verdict:
+    """Whoever signed in may try: an elector stays one whatever becomes of their roles (§ 5.1), and the ballot knows."""
+    if Scope.VOTE in actor.scopes:
+        return True
+    return Reason("scope_missing", "This token was not given the scope “vote”.")
+
+
+@get(
+    POLICY + "/ballot",
+    guards=[public],
+    tags=TAGS,
+    summary="Read a ballot",
+    description="When it opens and closes, quorum and threshold, and with a token whether you may vote, why, and your "
+    "receipt. It says nothing of how many voted, or how, before the close (§ 5.8).",
+    responses=problems(404),
+)
+async def read(
+    request: Request, ref: Ref, reader: NamedDependency[AsyncConnection], actor: NamedDependency[Actor | None]
+) -> Response[BallotView]:
+    return fresh(request, await queries.ballot(reader, ref, actor, await governance_now(reader)))
+
+
+@post(
+    POLICY + "/ballot/votes",
+    status_code=201,
+    guards=[requires(may_try_to_vote)],
+    dto=StrictJSON,
+    tags=TAGS,
+    summary="Cast or change your vote",
+    description="Bound by `version_sha256` to the text that was read. A later vote replaces an earlier one until the "
+    "close. The receipt's `salt` opens its commitment: with it, and only with it, you can prove your vote.",
+    response_description="Cast; `Location` is the receipt.",
+    responses=problems(401, 403, 404, 409, 413, 415, 422),
+)
+@idempotent
+async def cast(
+    request: Request, ref: Ref, unit: NamedDependency[Unit], data: JSONBody[VoteIn]
+) -> Response[Receipt]:
+    receipt = await ballots.cast(unit, ref, data.choice, data.version_sha256, data.reason)
+    return Response(
+        Receipt(receipt=receipt), status_code=201, headers={"Location": f"/api/v1/receipts/{receipt.code}"}
+    )
+
+
+@get(
+    POLICY + "/results",
+    guards=[public],
+    tags=TAGS,
+    summary="Read the results",
+    description="After the close: counts, turnout, quorum, threshold, the root over all counting commitments, and "
+    "`why`, a tree of comparisons whose numbers re-evaluate to the outcome. 409 while the ballot is open.",
+    responses=problems(404, 409),
+)
+async def results(request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]) -> Response[Results]:
+    return fresh(request, await queries.results(reader, ref))
+
+
+@get(
+    POLICY + "/openings",
+    guards=[public],
+    tags=TAGS,
+    summary="Recount a ballot",
+    description="After the close: every counting vote without its voter, sorted by commitment. Each commitment is "
+    "HMAC-SHA256(salt, canonical JSON of {ballot, choice}); the Merkle tree (RFC 6962) over them has the ballot root.",
+    responses=problems(404, 409),
+)
+async def openings(
+    request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]
+) -> Response[Items[Opening]]:
+    return fresh(request, Items(await queries.openings(reader, ref)))
+
+
+@get(
+    "/api/v1/receipts/{code:str}",
+    guards=[public],
+    tags=TAGS,
+    summary="Look a receipt up",
+    description="Whether this vote counts, and after the close whether its commitment is under the ballot root. Its "
+    "own voter, and nobody else, can add `reveal=true` for the choice and the salt.",
+    responses=problems(404, 422),
+)
+async def receipt(
+    request: Request,
+    code: Code,
+    reader: NamedDependency[AsyncConnection],
+    actor: NamedDependency[Actor | None],
+    reveal: FromQuery[bool] = False,
+) -> Response[ReceiptView]:
+    return fresh(request, await queries.receipt(reader, code, actor if reveal else None))
+
+
+routes: list = [read, cast, results, openings, receipt]

@@ -1,0 +1,221 @@
+"""What programs send, and what they get where that is not a view of the core as it stands."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from portal.api.bodies import Input
+from workflows.kinds import (
+    Category,
+    Choice,
+    Decision,
+    PolicyState,
+    Priority,
+    RuleEngine,
+    Strategy,
+    WorkflowStatus,
+    WorkflowType,
+)
+from workflows.policy_creation.discussion import LIMIT as COMMENT_LIMIT
+from workflows.policy_creation.drafts import EXAMPLES_LIMIT, LIMITS, RULE_LIMIT
+from workflows.policy_creation.loading import REASON_LIMIT
+from workflows.policy_creation.views import (
+    AnchorView,
+    BallotView,
+    PolicyDraft,
+    Progress,
+    ReceiptView,
+    ReviewProgress,
+    Risk,
+    RuleDraft,
+    Rules,
+    StageView,
+    View,
+    WorkflowView,
+)
+
+Sha256 = Annotated[
+    str,
+    Meta(
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 as 64 lower-case hex digits.",
+        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+    ),
+]
+Reason = Annotated[
+    str,
+    Meta(
+        description="Why; shown publicly.",
+        min_length=1,
+        max_length=REASON_LIMIT,
+        examples=["It is clear, and we need it."],
+    ),
+]
+
+
+class RuleIn(Input):
+    """An executable rule with examples of what it allows and denies."""
+
+    engine: RuleEngine
+    source: Annotated[
+        str,
+        Meta(
+            description="The rule in the engine's language.",
+            min_length=1,
+            max_length=RULE_LIMIT,
+            examples=['package grants\n\nallow if input.action == "publish"'],
+        ),
+    ]
+    examples: Annotated[
+        list[dict[str, Any]],
+        Meta(
+            description="What the rule must say, each as {input, expect}.",
+            max_length=EXAMPLES_LIMIT,
+            examples=[[{"input": {"action": "publish"}, "expect": "allow"}]],
+        ),
+    ] = msgspec.field(default_factory=list)
+
+
+class DraftIn(Input):
+    """A policy as its author writes it."""
+
+    title: Annotated[
+        str,
+        Meta(
+            description="What it is about, in one line.",
+            min_length=1,
+            max_length=LIMITS["title"],
+            examples=["Publish every grant decision"],
+        ),
+    ]
+    summary: Annotated[
+        str,
+        Meta(
+            description="The policy in a sentence or two.",
+            min_length=1,
+            max_length=LIMITS["summary"],
+            examples=["Who got a grant, how much and why is published within 30 days."],
+        ),
+    ]
+    text: Annotated[
+        str,
+        Meta(
+            description="The full text, Markdown.",
+            min_length=1,
+            max_length=LIMITS["text"],
+            examples=["## Scope\n\nEvery grant decision is published within 30 days, with its reasons."],
+        ),
+    ]
+    category: Category
+    priority: Priority = Priority.NORMAL
+    risk_strategy: Annotated[
+        Strategy | None,
+        Meta(description="Ask for a stricter tier than the assessed one; a milder one changes nothing."),
+    ] = None
+    rule: RuleIn | None = None
+    emergency: Annotated[
+        bool, Meta(description="Ask for the emergency procedure; only the council may (§ 5.3).")
+    ] = False
+    change_note: Annotated[
+        str, Meta(description="What changed against the version before.", max_length=LIMITS["change_note"])
+    ] = ""
+
+    def draft(self) -> PolicyDraft:
+        """As the core takes it."""
+        rule = self.rule and RuleDraft(
+            engine=self.rule.engine, source=self.rule.source, examples=self.rule.examples
+        )
+        names = [name for name in PolicyDraft.__struct_fields__ if name != "rule"]
+        return PolicyDraft(rule=rule, **{name: getattr(self, name) for name in names})
+
+
+class PolicyIn(DraftIn):
+    submit: Annotated[bool, Meta(description="Hand it in for review at once; false keeps it a draft.")] = True
+
+
+class DecisionIn(Input):
+    """A reviewer's decision on exactly the version that was read."""
+
+    decision: Decision
+    reason: Reason
+    version_sha256: Sha256
+
+
+class VoteIn(Input):
+    """A vote on exactly the version that was read. It may be changed until the ballot closes."""
+
+    choice: Choice
+    version_sha256: Sha256
+    reason: Annotated[
+        str, Meta(description="A note with your vote; never published.", max_length=REASON_LIMIT)
+    ] = ""
+
+
+class CommentIn(Input):
+    body: Annotated[
+        str,
+        Meta(
+            description="Markdown.",
+            min_length=1,
+            max_length=COMMENT_LIMIT,
+            examples=["Please say who publishes it."],
+        ),
+    ]
+    reply_to: Annotated[UUID | None, Meta(description="The comment this answers.")] = None
+
+
+class ReasonIn(Input):
+    reason: Reason
+
+
+class PolicyIdentity(View):
+    """Which policy and version, and what it hashes to."""
+
+    ref: str
+    title: str
+    state: PolicyState
+    version: int
+    text_sha256: str
+    version_sha256: str
+    revision: int
+
+
+class CreationView(View):
+    """A policy-creation workflow with its policy, risk, rules, review, ballot and anchors."""
+
+    id: UUID
+    workflow_id: UUID
+    workflow_type: WorkflowType
+    status: WorkflowStatus
+    priority: Priority
+    current_stage: str
+    stages: list[StageView]
+    progress: Progress
+    error: str | None
+    created_at: datetime
+    updated_at: datetime
+    constitution: dict[str, str]
+    policy: PolicyIdentity
+    risk: Risk
+    rules: Rules
+    review: ReviewProgress
+    ballot: BallotView | None
+    anchors: list[AnchorView]
+    links: dict[str, str]
+
+
+class AnyWorkflow(WorkflowView):
+    """Any workflow, with links to what it is about."""
+
+    links: dict[str, str]
+
+
+class Receipt(View):
+    """A vote's receipt. `salt` and the choice open its commitment: keep them if you want to prove your vote."""
+
+    receipt: ReceiptView
