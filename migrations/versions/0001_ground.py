@@ -182,6 +182,7 @@ CREATE TABLE workflow_stage (
     started_at timestamptz,
     completed_at timestamptz,
     attempts INTEGER DEFAULT '0' NOT NULL,
+    retry_at timestamptz,
     error TEXT,
     CONSTRAINT pk_workflow_stage PRIMARY KEY (workflow_id, key),
     CONSTRAINT fk_workflow_stage_workflow_id FOREIGN KEY(workflow_id) REFERENCES workflow (id)
@@ -225,6 +226,8 @@ CREATE TABLE policy_version (
     number INTEGER NOT NULL,
     title TEXT NOT NULL,
     summary TEXT NOT NULL,
+    category TEXT NOT NULL CONSTRAINT ck_policy_version_category
+        CHECK (category IN ('constitutional', 'safety', 'governance', 'financial')),
     text TEXT NOT NULL,
     text_sha256 TEXT NOT NULL CONSTRAINT ck_policy_version_text_sha256 CHECK (text_sha256 ~ '^[0-9a-f]{64}$'),
     version_sha256 TEXT NOT NULL CONSTRAINT ck_policy_version_version_sha256 CHECK (version_sha256 ~ '^[0-9a-f]{64}$'),

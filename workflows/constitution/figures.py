@@ -5,6 +5,7 @@ The document is the configuration (§ 10.2): what a ballot asks for stands in th
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import msgspec
@@ -124,7 +125,7 @@ def _check_floors(figures: Figures) -> None:
             raise AnnexError("Each tier needs a reviewer and a threshold of at least 50 %.")
         if not 0 <= tier.threshold_percent <= 100:
             raise AnnexError("A threshold is a percentage.")
-    for milder, stricter in zip(ordered, ordered[1:], strict=False):
+    for milder, stricter in itertools.pairwise(ordered):
         for key in ("approvals", "legal", "council", "comment_days", "threshold_percent"):
             if getattr(stricter, key) < getattr(milder, key):
                 raise AnnexError(f"{key} of a stricter tier is laxer than that of a milder one.")

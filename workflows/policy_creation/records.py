@@ -94,6 +94,34 @@ def policy_record(
     )
 
 
+def deactivation_record(
+    *, ref: str, version: int, policy_record_sha256: str, reason: str, constitution_sha256: str
+) -> bytes:
+    """What a suspension commits to. Its hash goes on chain in the memo, beside the deactivated account."""
+    return rfc8785.dumps(
+        {
+            "kind": "deactivation",
+            "ref": ref,
+            "version": version,
+            "policy_record_sha256": policy_record_sha256,
+            "reason_sha256": sha256_hex(reason.encode()),
+            "constitution_sha256": constitution_sha256,
+        }
+    )
+
+
+def policy_memo(*, ref: str, version: int, text_hash: str, constitution_sha256: str) -> str:
+    """Plain text that every Solana explorer shows, so that a person can compare the hashes by eye."""
+    return f"ACGS policy {ref} v{version} text sha256:{text_hash} constitution sha256:{constitution_sha256}"
+
+
+def deactivation_memo(*, ref: str, version: int, record_hash: str, constitution_sha256: str) -> str:
+    return (
+        f"ACGS suspension {ref} v{version} record sha256:{record_hash} "
+        f"constitution sha256:{constitution_sha256}"
+    )
+
+
 def chain_policy_id(record: bytes) -> int:
     """The u64 under which a record goes on chain: the first 8 bytes (LE) of its SHA-256.
 

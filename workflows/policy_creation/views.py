@@ -110,6 +110,7 @@ class VersionView(View):
     number: int
     title: str
     summary: str
+    category: Category
     text: str
     text_sha256: str
     version_sha256: str
@@ -137,7 +138,7 @@ class DiffLine(View):
 
 
 class FieldDiff(View):
-    field: Literal["title", "summary", "text", "rule"]
+    field: Literal["title", "summary", "category", "text", "rule"]
     changed: bool
     lines: list[DiffLine]
 
@@ -207,6 +208,7 @@ class ReceiptView(View):
     mine: bool = False
     choice: Choice | None = None
     salt: str | None = None  # hex; for the voter
+    leaf_index: int | None = None  # after the close: its place among the sorted commitments under the root
 
 
 class BallotView(View):
@@ -229,9 +231,11 @@ class Results(View):
     """A closed ballot. `turnout` is votes / electorate; `why` re-evaluates to `outcome`."""
 
     ref: str
+    ballot_id: UUID  # goes into every commitment, so one needs it to recount
     version: int
     version_sha256: str
     counts: dict[Literal["for", "against", "abstain"], int]
+    electorate: int  # how many could vote
     base: int
     turnout: float
     quorum_met: bool
@@ -276,6 +280,16 @@ class AnchorView(View):
     confirmed_at: datetime | None
     finalized_at: datetime | None
     explorer_url: str | None = None  # filled in by the portal, which knows the cluster's explorer
+
+
+class InboxItem(View):
+    """Something that waits for one person: a policy to review, a ballot to vote in, an own text to mend."""
+
+    kind: Literal["review", "vote", "returned"]
+    ref: str
+    title: str
+    text: str
+    due: datetime | None
 
 
 class TimelineItem(View):

@@ -162,7 +162,8 @@ workflow_stage = sa.Table(
     _enum("status", StageStatus),
     _time("started_at", nullable=True),
     _time("completed_at", nullable=True),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),  # that failed
+    _time("retry_at", nullable=True),  # not tried again before this
     sa.Column("error", sa.Text),
 )
 
@@ -211,6 +212,7 @@ policy_version = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("title", sa.Text, nullable=False),
     sa.Column("summary", sa.Text, nullable=False),
+    _enum("category", Category),
     sa.Column("text", sa.Text, nullable=False),
     _sha256("text_sha256"),
     _sha256("version_sha256"),  # over the canonical JSON of all that is voted on: records.version_record

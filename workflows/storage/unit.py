@@ -54,25 +54,30 @@ class Unit:
     events: list[Event] = field(default_factory=list)
     entries: int = 0
 
-    async def record(self, type: str, subject: str, **payload: Any) -> None:
-        """Append one audit entry: `type` as `policy.submitted`, `subject` as a human reference.
+    def entry(self, type: str, subject: str, payload: dict[str, Any], *, secret: bool = False) -> bytes:
+        """The body of one audit entry, RFC 8785 canonical JSON. The payload must be plain JSON.
 
-        The payload must be plain JSON. Its body is RFC 8785 canonical JSON and is stored as those bytes.
+        `secret` is for a ballot: the entry names neither the voter nor the request they came by.
         """
-        body = {
-            "schema": ENTRY_SCHEMA,
-            "id": str(new_id()),
-            "type": type,
-            "subject": subject,
-            "actor": str(self.actor.id) if self.actor.id else "system",
-            "at": rfc3339(self.now),
-            "constitution_sha256": self.constitution_sha256,
-            "request_id": self.request_id,
-            "payload": payload,
-        }
-        await self.connection.execute(
-            audit_entry.insert().values(body=rfc8785.dumps(body), subject=subject, type=type)
+        actor = str(self.actor.id) if self.actor.id else "system"
+        return rfc8785.dumps(
+            {
+                "schema": ENTRY_SCHEMA,
+                "id": str(new_id()),
+                "type": type,
+                "subject": subject,
+                "actor": "voter" if secret else actor,
+                "at": rfc3339(self.now),
+                "constitution_sha256": self.constitution_sha256,
+                "request_id": "" if secret else self.request_id,
+                "payload": payload,
+            }
         )
+
+    async def record(self, type: str, subject: str, **payload: Any) -> None:
+        """Append one audit entry: `type` as `policy.submitted`, `subject` as a human reference."""
+        body = self.entry(type, subject, payload)
+        await self.connection.execute(audit_entry.insert().values(body=body, subject=subject, type=type))
         self.entries += 1
 
     async def enqueue(self, job: str, payload: dict[str, Any], *, due: datetime | None = None) -> None:

@@ -1,0 +1,342 @@
+"""The ballot: it opens and closes by itself when its time has come, and takes one sealed vote of each elector.
+
+Lock order, everywhere: policy, ballot, elector. What is due is found under the policy's lock, so that two workers do
+not both act; waiting for it is better than SKIP LOCKED, which would leave a policy that somebody happens to comment on
+to the next sweep. Casting holds the ballot's row shared, closing holds it alone; so a
+vote is either in the count or refused. The elector's row makes two casts of one voter come one after the other.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from workflows.constitution.figures import Figures
+from workflows.errors import Conflict, FieldError, Invalid, NotFound, Refused
+from workflows.kinds import BallotState, Choice, CreationStage, PolicyState, WorkflowStatus
+from workflows.orchestrator import stages
+from workflows.policy_creation import implementation, records
+from workflows.policy_creation.eligibility import NOT_OPEN, eligibility
+from workflows.policy_creation.lifecycle import after_ballot
+from workflows.policy_creation.loading import REASON_LIMIT, lock_policy, storable, update_policy
+from workflows.policy_creation.receipts import new_code
+from workflows.policy_creation.rules import applicable
+from workflows.policy_creation.tally import Counts, decide
+from workflows.policy_creation.views import ReceiptView
+from workflows.roles import Role
+from workflows.storage.tables import audit_entry, ballot, elector, person, policy, vote, workflow_stage
+from workflows.storage.unit import Unit, new_id
+
+__all__ = ["cast", "close_due", "eligibility", "open_ballot", "open_due"]
+
+
+async def open_due(unit: Unit, figures: Figures) -> list[str]:
+    """Open the ballot of every reviewed policy whose comment period is over. Answers with their references.
+
+    Safe from several workers and as often as one likes: whoever comes second waits, and finds nothing to do.
+    """
+    due = (
+        sa.select(policy.c.ref, policy.c.workflow_id)
+        .join(workflow_stage, workflow_stage.c.workflow_id == policy.c.workflow_id)
+        .where(
+            policy.c.state == PolicyState.PUBLIC_COMMENT,
+            policy.c.comment_ends_at <= unit.now,
+            *_may_try(unit, CreationStage.PUBLIC_COMMENT),
+        )
+        .order_by(policy.c.comment_ends_at, policy.c.id)
+        .with_for_update(of=policy)
+    )
+    opened = []
+    for row in await unit.rows(due):
+        step = partial(_open, unit, figures, row["ref"])
+        if await stages.run_step(
+            unit, row["workflow_id"], CreationStage.PUBLIC_COMMENT, step, job="deadlines"
+        ):
+            opened.append(row["ref"])
+    return opened
+
+
+async def _open(unit: Unit, figures: Figures, ref: str) -> None:
+    await open_ballot(unit, figures, await lock_policy(unit, ref))
+
+
+def _may_try(unit: Unit, stage: CreationStage) -> tuple[sa.ColumnElement[bool], ...]:
+    """Leaves out workflows that wait for their next attempt."""
+    retry_at = workflow_stage.c.retry_at
+    return (
+        workflow_stage.c.key == stage,
+        workflow_stage.c.status == "in_progress",
+        sa.or_(retry_at.is_(None), retry_at <= unit.now),
+    )
+
+
+async def open_ballot(unit: Unit, figures: Figures, row: dict[str, Any]) -> None:
+    """Open the vote on a locked policy whose review is complete, for the members as they are at this moment."""
+    rules = applicable(figures, row["strategy"], row["emergency"])
+    closes_at = unit.now + timedelta(days=rules.voting_days.value)
+    ballot_id = new_id()
+    electorate = await _insert_with_electorate(
+        unit,
+        id=ballot_id,
+        policy_id=row["id"],
+        version=row["current_version"],
+        version_sha256=row["version_sha256"],
+        state=BallotState.OPEN,
+        opens_at=unit.now,
+        closes_at=closes_at,
+        quorum_percent=rules.quorum.value,
+        threshold_percent=rules.threshold.value,
+    )
+    await update_policy(unit, row, state=PolicyState.VOTING)
+    await stages.enter(unit, row["workflow_id"], CreationStage.VOTING, WorkflowStatus.WAITING_APPROVAL)
+    await unit.enqueue("deadlines", {}, due=closes_at)
+    await unit.record(
+        "ballot.opened",
+        row["ref"],
+        ballot=str(ballot_id),
+        version=row["current_version"],
+        version_sha256=row["version_sha256"],
+        electorate=electorate,
+        quorum_percent=rules.quorum.value,
+        threshold_percent=rules.threshold.value,
+        closes_at=closes_at.isoformat(),
+    )
+    for topic in (f"policy:{row['ref']}", f"ballot:{row['ref']}"):
+        unit.publish(topic, "opened")
+
+
+async def _insert_with_electorate(unit: Unit, **values: Any) -> int:
+    """The ballot, its electors and their number, in one statement: all three see the same members."""
+    members = (
+        sa.select(person.c.id)
+        .where(person.c.active, person.c.roles.contains([Role.MEMBER]))
+        .cte("members", nesting=False)
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    counted = sa.select(sa.func.count()).select_from(members).scalar_subquery()
+    opened = ballot.insert().values(electorate=counted, **values).returning(ballot.c.id, ballot.c.electorate)
+    opened_cte = opened.cte("opened")
+    electors = elector.insert().from_select(
+        ["ballot_id", "person_id"],
+        sa.select(opened_cte.c.id, members.c.id).select_from(opened_cte.join(members, sa.true())),
+    )
+    statement = sa.select(opened_cte.c.electorate).add_cte(electors.cte("electors"))
+    return (await unit.connection.execute(statement)).scalar_one()
+
+
+async def close_due(unit: Unit, figures: Figures) -> list[str]:
+    """Count every open ballot whose time is over and let its outcome take effect. Answers with the references.
+
+    Safe from several workers and as often as one likes, as `open_due` is.
+    """
+    due = (
+        sa.select(policy.c.ref, policy.c.workflow_id, ballot.c.id)
+        .join(ballot, (ballot.c.policy_id == policy.c.id) & (ballot.c.version == policy.c.current_version))
+        .join(workflow_stage, workflow_stage.c.workflow_id == policy.c.workflow_id)
+        .where(
+            policy.c.state == PolicyState.VOTING,
+            ballot.c.closes_at <= unit.now,
+            *_may_try(unit, CreationStage.VOTING),
+        )
+        .order_by(ballot.c.closes_at, ballot.c.id)
+        .with_for_update(of=policy)
+    )
+    closed = []
+    for row in await unit.rows(due):
+        step = partial(_close, unit, row["ref"], row["id"])
+        if await stages.run_step(unit, row["workflow_id"], CreationStage.VOTING, step, job="deadlines"):
+            closed.append(row["ref"])
+    return closed
+
+
+async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
+    row = await lock_policy(unit, ref)
+    # Waits for the votes that are being cast, and holds off later ones.
+    terms = await unit.row(sa.select(ballot).where(ballot.c.id == ballot_id).with_for_update())
+    assert terms is not None
+    votes = await unit.rows(
+        sa.select(vote.c.choice, vote.c.commitment).where(
+            vote.c.ballot_id == ballot_id, vote.c.superseded_at.is_(None)
+        )
+    )
+    chosen = [item["choice"] for item in votes]
+    counts = Counts(*(chosen.count(choice) for choice in Choice))
+    root = records.ballot_root([item["commitment"] for item in votes])
+    why = decide(
+        counts,
+        electorate=terms["electorate"],
+        quorum_percent=terms["quorum_percent"],
+        threshold_percent=terms["threshold_percent"],
+    )
+    await unit.connection.execute(
+        ballot.update()
+        .where(ballot.c.id == ballot_id)
+        .values(
+            state=BallotState.CLOSED,
+            closed_at=unit.now,
+            votes_for=counts.votes_for,
+            votes_against=counts.votes_against,
+            votes_abstain=counts.votes_abstain,
+            passed=why.passed,
+            why=msgspec.to_builtins(why),
+            ballot_root=root,
+        )
+    )
+    await unit.record(
+        "ballot.closed",
+        ref,
+        ballot=str(ballot_id),
+        version=row["current_version"],
+        version_sha256=row["version_sha256"],
+        votes={"for": counts.votes_for, "against": counts.votes_against, "abstain": counts.votes_abstain},
+        electorate=terms["electorate"],
+        passed=why.passed,
+        why=msgspec.to_builtins(why),
+        ballot_root=root,
+    )
+    for topic in (f"policy:{ref}", f"ballot:{ref}"):
+        unit.publish(topic, "closed", passed=why.passed)
+    if after_ballot(why.passed) == PolicyState.ENACTED:
+        await implementation.enact(unit, row, counts, terms["electorate"], root)
+    else:
+        unmet = " ".join(item.explanation for item in why.all_of if not item.met)
+        await update_policy(unit, row, state=PolicyState.REJECTED, state_reason=unmet, decided_at=unit.now)
+        await stages.complete(unit, row["workflow_id"])
+
+
+async def cast(unit: Unit, ref: str, choice: Choice, version_sha256: str, reason: str = "") -> ReceiptView:
+    """Cast the actor's vote, or replace the one cast before. Two statements, as this is what everybody does at once.
+
+    `reason` is kept for the voter and never shown. Raises NotFound, Refused or Conflict with the eligibility's code,
+    Conflict `stale_version`, Invalid for a choice that is none.
+    """
+    chosen = _choice(choice)
+    if len(reason) > REASON_LIMIT or not storable(reason):
+        error = FieldError("/reason", f"At most {REASON_LIMIT} characters of plain text.")
+        raise Invalid("The reason cannot be kept.", errors=(error,))
+    terms = await _lock_terms(unit, ref)
+    _insist_eligible(unit, terms)
+    if version_sha256 != terms["version_sha256"]:
+        raise Conflict(
+            f"This is not the version of {ref} that is voted on. Read the text again before you vote.",
+            code="stale_version",
+            links={"policy": f"/policies/{ref}"},
+        )
+    salt, code = secrets.token_bytes(32), new_code()
+    commitment = records.commitment(salt, terms["id"], chosen)
+    await _insert_vote(unit, ref, terms["id"], chosen, reason, salt, commitment, code)
+    return ReceiptView(
+        code=code,
+        ref=ref,
+        title=terms["title"],
+        version=terms["version"],
+        commitment=commitment,
+        cast_at=unit.now,
+        counting=True,
+        ballot_state=BallotState.OPEN,
+        closes_at=terms["closes_at"],
+        in_root=None,
+        mine=True,
+        choice=chosen,
+        salt=salt.hex(),
+    )
+
+
+def _choice(choice: str) -> Choice:
+    try:
+        return Choice(choice)
+    except ValueError:
+        error = FieldError("/choice", "Choose for, against or abstain.")
+        raise Invalid("Nothing was chosen.", errors=(error,)) from None
+
+
+async def _lock_terms(unit: Unit, ref: str) -> sa.RowMapping:
+    """The ballot on the standing version, held shared, with `is_elector`: that elector's row is held alone.
+
+    A ballot that closes while this waits for its row comes back closed: PostgreSQL reads a locked row anew.
+    """
+    found = (
+        sa.select(ballot, policy.c.title, policy.c.ref)
+        .join(policy, (ballot.c.policy_id == policy.c.id) & (ballot.c.version == policy.c.current_version))
+        .where(policy.c.ref == ref)
+        .with_for_update(of=ballot, read=True)
+        .cte("found")
+    )
+    mine = (
+        sa.select(elector.c.person_id)
+        .where(
+            elector.c.ballot_id == sa.select(found.c.id).scalar_subquery(),
+            elector.c.person_id == unit.actor.id,
+        )
+        .with_for_update(key_share=True)
+        .cte("mine")
+    )
+    is_elector = sa.exists(sa.select(mine.c.person_id)).label("is_elector")
+    row = await unit.row(sa.select(found, is_elector))
+    if row is not None:
+        return row
+    if await unit.row(sa.select(policy.c.id).where(policy.c.ref == ref)) is None:
+        raise NotFound(f"There is no policy {ref}.", code="no_policy")
+    raise Conflict(NOT_OPEN.why, code=NOT_OPEN.reason_code)
+
+
+def _insist_eligible(unit: Unit, terms: sa.RowMapping) -> None:
+    may = eligibility(
+        unit.actor,
+        BallotState(terms["state"]),
+        terms["closes_at"],
+        unit.now,
+        is_elector=terms["is_elector"],
+        has_voted=False,
+    )
+    if not may.can_vote:
+        refusal = Conflict if may.reason_code == "ballot_closed" else Refused
+        raise refusal(may.why, code=may.reason_code)
+
+
+async def _insert_vote(
+    unit: Unit,
+    ref: str,
+    ballot_id: UUID,
+    choice: Choice,
+    reason: str,
+    salt: bytes,
+    commitment: str,
+    code: str,
+) -> None:
+    """Supersede, insert and record in one statement. The insert reads the superseded rows, so it comes after them."""
+    superseded = (
+        vote.update()
+        .where(
+            vote.c.ballot_id == ballot_id, vote.c.voter_id == unit.actor.id, vote.c.superseded_at.is_(None)
+        )
+        .values(superseded_at=unit.now)
+        .returning(vote.c.id)
+        .cte("superseded")
+    )
+    values = {
+        "id": new_id(),
+        "ballot_id": ballot_id,
+        "voter_id": unit.actor.id,
+        "choice": choice,
+        "reason": reason,
+        "salt": salt,
+        "commitment": commitment,
+        "receipt_code": code,
+        "cast_at": unit.now,
+    }
+    after = sa.select(sa.func.count()).select_from(superseded).scalar_subquery()
+    source = sa.select(*(sa.bindparam(None, value, vote.c[key].type) for key, value in values.items()))
+    inserted = vote.insert().from_select(list(values), source.where(after >= 0)).cte("inserted")
+    # Nothing in the entry leads from the vote to its voter.
+    payload = {"ballot": str(ballot_id), "commitment": commitment, "receipt_code": code}
+    body = unit.entry("vote.cast", ref, payload, secret=True)
+    statement = audit_entry.insert().values(body=body, subject=ref, type="vote.cast").add_cte(inserted)
+    await unit.connection.execute(statement)
+    unit.entries += 1

@@ -1,0 +1,147 @@
+"""A policy's timeline: what happened, read from the audit trail, and what is to come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.constitution.figures import Figures
+from workflows.errors import NotFound
+from workflows.kinds import AnchorKind, AnchorState, PolicyState, Strategy
+from workflows.policy_creation.rules import Rules, applicable
+from workflows.policy_creation.views import TimelineItem
+from workflows.storage import tables as t
+
+# Votes are left out: while a ballot is open, their number is nobody's to know (§ 5.8).
+HIDDEN = {"vote.cast", "anchor.submitted", "anchor.confirmed"}
+
+_Payload = dict[str, Any]
+
+
+def _outcome(payload: _Payload) -> str:
+    votes = payload["votes"]
+    outcome = "passed" if payload["passed"] else "did not pass"
+    return f"The ballot closed: {votes['for']} for, {votes['against']} against, {votes['abstain']} abstained. It {outcome}."
+
+
+_SENTENCES: dict[str, Callable[[_Payload], str]] = {
+    "policy.drafted": lambda p: "Drafted.",
+    "policy.edited": lambda p: "Draft edited.",
+    "policy.submitted": lambda p: "Submitted for review.",
+    "policy.amended": lambda p: f"Amended: version {p['version']}. Its review starts anew.",
+    "policy.withdrawn": lambda p: "Withdrawn.",
+    "review.approved": lambda p: f"Version {p['version']} approved.",
+    "review.returned": lambda p: f"Version {p['version']} returned to its author.",
+    "review.rejected": lambda p: f"Version {p['version']} rejected.",
+    "comment.added": lambda p: "Commented.",
+    "ballot.opened": lambda p: f"The ballot opened for {p['electorate']} members.",
+    "ballot.closed": _outcome,
+    "policy.enacted": lambda p: "In force.",
+    "policy.suspended": lambda p: "Suspended.",
+    "anchor.finalized": lambda p: "The record on Solana is final.",
+    "anchor.failed": lambda p: "The record could not be written to Solana.",
+    "workflow.failed": lambda p: "The workflow failed for a technical reason.",
+}
+
+
+async def timeline(connection: AsyncConnection, figures: Figures, ref: str) -> list[TimelineItem]:
+    """What happened, oldest first, each with its audit entry; then what is to come, with its due time if known."""
+    state = await _state(connection, ref)
+    rows = await _entries(connection, ref)
+    past = [_item(row["number"], json.loads(bytes(row["body"])), row["name"]) for row in rows]
+    return [*past, *upcoming(state, applicable(figures, Strategy(state["strategy"]), state["emergency"]))]
+
+
+async def _entries(connection: AsyncConnection, ref: str) -> list[sa.RowMapping]:
+    e = t.audit_entry.c
+    actor = sa.func.convert_from(e.body, "UTF8").cast(sa.dialects.postgresql.JSONB)["actor"].astext
+    statement = (
+        sa.select(e.number, e.body, t.person.c.name)
+        .outerjoin(t.person, sa.cast(t.person.c.id, sa.Text) == actor)
+        .where(e.subject == ref, e.type.not_in(HIDDEN))
+        .order_by(e.number)
+    )
+    return list((await connection.execute(statement)).mappings())
+
+
+def _item(number: int, body: dict[str, Any], actor: str | None) -> TimelineItem:
+    kind, payload = body["type"], body["payload"]
+    sentence = _SENTENCES.get(kind)
+    return TimelineItem(
+        key=kind,
+        text=sentence(payload) if sentence else kind.replace(".", " ").replace("_", " ").capitalize() + ".",
+        at=datetime.fromisoformat(body["at"]),
+        actor=actor,
+        detail=str(payload.get("reason", "")),
+        entry=number,
+    )
+
+
+async def _state(connection: AsyncConnection, ref: str) -> sa.RowMapping:
+    """What the future hangs on."""
+    p = t.policy.c
+    standing = (t.policy_version.c.policy_id == p.id) & (t.policy_version.c.number == p.current_version)
+    voted = (t.ballot.c.policy_id == p.id) & (t.ballot.c.version == p.current_version)
+    pending = sa.select(sa.func.min(t.anchor.c.kind)).where(
+        t.anchor.c.policy_id == p.id,
+        t.anchor.c.state.in_((AnchorState.QUEUED, AnchorState.SUBMITTED, AnchorState.CONFIRMED)),
+    )
+    statement = (
+        sa.select(
+            p.state,
+            p.emergency,
+            p.comment_ends_at,
+            t.policy_version.c.strategy,
+            t.ballot.c.closes_at,
+            t.ballot.c.state.label("ballot_state"),
+            pending.scalar_subquery().label("pending_anchor"),
+        )
+        .join(t.policy_version, standing)
+        .outerjoin(t.ballot, voted)
+        .where(p.ref == ref)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no policy {ref}.", code="no_policy")
+    return row
+
+
+def _future(key: str, text: str, due: datetime | None = None) -> TimelineItem:
+    return TimelineItem(key=key, text=text, at=None, due=due)
+
+
+def upcoming(state: sa.RowMapping | dict[str, Any], rules: Rules) -> list[TimelineItem]:
+    """The steps a policy still has before it, if all goes well. Pure."""
+    voting = timedelta(days=rules.voting_days.value)
+    review = _future("review", f"Approval by {rules.reviewers.text}.")
+    closing = _future("ballot_closes", f"The ballot closes after {rules.voting_days.value} days.")
+    force = _future("in_force", "If it passes, it is in force, and its record goes to Solana.")
+    comments_end = state["comment_ends_at"]
+    match state["state"]:
+        case PolicyState.DRAFT:
+            opening = _future("ballot_opens", "The ballot opens by itself.")
+            return [_future("submission", "Submission by its author."), review, opening, closing, force]
+        case PolicyState.IN_REVIEW | PolicyState.RETURNED:
+            steps = [review, _future("ballot_opens", "The ballot opens by itself."), closing, force]
+            if rules.comment_days.value:
+                steps.insert(0, _future("comments_end", "The comment period ends.", comments_end))
+            if state["state"] == PolicyState.RETURNED:
+                steps[:0] = [_future("amendment", "An amended version by its author.")]
+            return steps
+        case PolicyState.PUBLIC_COMMENT:
+            return [
+                _future("ballot_opens", "Comments end, and the ballot opens by itself.", comments_end),
+                _future("ballot_closes", closing.text, comments_end + voting),
+                force,
+            ]
+        case PolicyState.VOTING:
+            return [_future("ballot_closes", "The ballot closes.", state["closes_at"]), force]
+        case PolicyState.ENACTED | PolicyState.SUSPENDED if state["pending_anchor"]:
+            what = "record" if state["pending_anchor"] == AnchorKind.POLICY else "suspension"
+            return [_future("anchored", f"The {what} becomes final on Solana.")]
+    return []
