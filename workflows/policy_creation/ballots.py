@@ -30,7 +30,7 @@ from workflows.policy_creation.rules import applicable
 from workflows.policy_creation.tally import Counts, decide
 from workflows.policy_creation.views import ReceiptView
 from workflows.roles import Role
-from workflows.storage.tables import audit_entry, ballot, elector, person, policy, vote, workflow_stage
+from workflows.storage.tables import ballot, elector, person, policy, vote, workflow_stage
 from workflows.storage.unit import Unit, new_id
 
 __all__ = ["cast", "close_due", "eligibility", "open_ballot", "open_due"]
@@ -210,6 +210,38 @@ async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
         await stages.complete(unit, row["workflow_id"])
 
 
+# Plain SQL, as building such statements anew for every vote costs more than running them.
+_TERMS = sa.text("""
+    WITH found AS (
+        SELECT ballot.id, ballot.state, ballot.closes_at, ballot.version, ballot.version_sha256, policy.title
+        FROM ballot JOIN policy ON policy.id = ballot.policy_id AND policy.current_version = ballot.version
+        WHERE policy.ref = :ref
+        FOR SHARE OF ballot
+    ), mine AS (
+        SELECT person_id FROM elector
+        WHERE ballot_id = (SELECT id FROM found) AND person_id = CAST(:me AS uuid)
+        FOR NO KEY UPDATE
+    )
+    SELECT found.*, EXISTS (SELECT FROM mine) AS is_elector FROM found
+""")
+# The insert reads the superseded row, so that it comes after it: one vote of a voter counts.
+_CAST = sa.text("""
+    WITH superseded AS (
+        UPDATE vote SET superseded_at = CAST(:now AS timestamptz)
+        WHERE ballot_id = CAST(:ballot AS uuid) AND voter_id = CAST(:me AS uuid) AND superseded_at IS NULL
+        RETURNING id
+    ), inserted AS (
+        INSERT INTO vote
+            (id, ballot_id, voter_id, choice, reason, salt, commitment, receipt_code, cast_at)
+        SELECT CAST(:id AS uuid), CAST(:ballot AS uuid), CAST(:me AS uuid), CAST(:choice AS text),
+            CAST(:reason AS text), CAST(:salt AS bytea), CAST(:commitment AS text), CAST(:code AS text),
+            CAST(:now AS timestamptz)
+        WHERE (SELECT count(*) FROM superseded) >= 0
+    )
+    INSERT INTO audit.entry (body, subject, type) VALUES (:body, :ref, 'vote.cast')
+""")
+
+
 async def cast(unit: Unit, ref: str, choice: Choice, version_sha256: str, reason: str = "") -> ReceiptView:
     """Cast the actor's vote, or replace the one cast before. Two statements, as this is what everybody does at once.
 
@@ -230,7 +262,23 @@ async def cast(unit: Unit, ref: str, choice: Choice, version_sha256: str, reason
         )
     salt, code = secrets.token_bytes(32), new_code()
     commitment = records.commitment(salt, terms["id"], chosen)
-    await _insert_vote(unit, ref, terms["id"], chosen, reason, salt, commitment, code)
+    # Nothing in the entry leads from the vote to its voter.
+    entered = {"ballot": str(terms["id"]), "commitment": commitment, "receipt_code": code}
+    vote_values = {
+        "id": new_id(),
+        "ballot": terms["id"],
+        "me": unit.actor.id,
+        "choice": str(chosen),
+        "reason": reason,
+        "salt": salt,
+        "commitment": commitment,
+        "code": code,
+        "now": unit.now,
+        "body": unit.entry("vote.cast", ref, entered, secret=True),
+        "ref": ref,
+    }
+    await unit.connection.execute(_CAST, vote_values)
+    unit.entries += 1
     return ReceiptView(
         code=code,
         ref=ref,
@@ -261,24 +309,7 @@ async def _lock_terms(unit: Unit, ref: str) -> sa.RowMapping:
 
     A ballot that closes while this waits for its row comes back closed: PostgreSQL reads a locked row anew.
     """
-    found = (
-        sa.select(ballot, policy.c.title, policy.c.ref)
-        .join(policy, (ballot.c.policy_id == policy.c.id) & (ballot.c.version == policy.c.current_version))
-        .where(policy.c.ref == ref)
-        .with_for_update(of=ballot, read=True)
-        .cte("found")
-    )
-    mine = (
-        sa.select(elector.c.person_id)
-        .where(
-            elector.c.ballot_id == sa.select(found.c.id).scalar_subquery(),
-            elector.c.person_id == unit.actor.id,
-        )
-        .with_for_update(key_share=True)
-        .cte("mine")
-    )
-    is_elector = sa.exists(sa.select(mine.c.person_id)).label("is_elector")
-    row = await unit.row(sa.select(found, is_elector))
+    row = await unit.row(_TERMS, ref=ref, me=unit.actor.id)
     if row is not None:
         return row
     if await unit.row(sa.select(policy.c.id).where(policy.c.ref == ref)) is None:
@@ -298,45 +329,3 @@ def _insist_eligible(unit: Unit, terms: sa.RowMapping) -> None:
     if not may.can_vote:
         refusal = Conflict if may.reason_code == "ballot_closed" else Refused
         raise refusal(may.why, code=may.reason_code)
-
-
-async def _insert_vote(
-    unit: Unit,
-    ref: str,
-    ballot_id: UUID,
-    choice: Choice,
-    reason: str,
-    salt: bytes,
-    commitment: str,
-    code: str,
-) -> None:
-    """Supersede, insert and record in one statement. The insert reads the superseded rows, so it comes after them."""
-    superseded = (
-        vote.update()
-        .where(
-            vote.c.ballot_id == ballot_id, vote.c.voter_id == unit.actor.id, vote.c.superseded_at.is_(None)
-        )
-        .values(superseded_at=unit.now)
-        .returning(vote.c.id)
-        .cte("superseded")
-    )
-    values = {
-        "id": new_id(),
-        "ballot_id": ballot_id,
-        "voter_id": unit.actor.id,
-        "choice": choice,
-        "reason": reason,
-        "salt": salt,
-        "commitment": commitment,
-        "receipt_code": code,
-        "cast_at": unit.now,
-    }
-    after = sa.select(sa.func.count()).select_from(superseded).scalar_subquery()
-    source = sa.select(*(sa.bindparam(None, value, vote.c[key].type) for key, value in values.items()))
-    inserted = vote.insert().from_select(list(values), source.where(after >= 0)).cte("inserted")
-    # Nothing in the entry leads from the vote to its voter.
-    payload = {"ballot": str(ballot_id), "commitment": commitment, "receipt_code": code}
-    body = unit.entry("vote.cast", ref, payload, secret=True)
-    statement = audit_entry.insert().values(body=body, subject=ref, type="vote.cast").add_cte(inserted)
-    await unit.connection.execute(statement)
-    unit.entries += 1
