@@ -104,23 +104,27 @@
 
   const served = Date.parse(meta("server-now"));
   const offset = Number.isNaN(served) ? 0 : served - Date.now();
-  const STEPS = [["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity]];
 
+  // The same words as the filter `relative` of portal/pages/filters.py: the two largest units, to the minute.
   function relative(when) {
-    let amount = Math.round((when - (Date.now() + offset)) / 1000);
-    if (Math.abs(amount) < 45) return "just now";
-    const format = new Intl.RelativeTimeFormat(document.documentElement.lang || "en", { numeric: "always" });
-    for (const [unit, size] of STEPS) {
-      if (Math.abs(amount) < size || size === Infinity) return format.format(amount, unit);
-      amount = Math.round(amount / size);
+    const span = when - (Date.now() + offset);
+    if (Math.abs(span) < 45000) return "now";
+    let minutes = Math.max(1, Math.round(Math.abs(span) / 60000));
+    const parts = [];
+    for (const [unit, size] of [["day", 1440], ["hour", 60], ["minute", 1]]) {
+      const count = Math.floor(minutes / size);
+      minutes %= size;
+      if (count) parts.push(`${count} ${unit}${count === 1 ? "" : "s"}`);
+      else if (parts.length) break;
     }
-    return "";
+    const words = parts.slice(0, 2).join(" ");
+    return span > 0 ? `in ${words}` : `${words} ago`;
   }
 
   function refreshTimes() {
     for (const el of all("time[data-relative]")) {
-      const text = relative(Date.parse(el.dateTime));
-      if (text && el.textContent !== text) el.textContent = text;
+      const when = Date.parse(el.dateTime);
+      if (!Number.isNaN(when)) el.textContent = relative(when);
     }
   }
 

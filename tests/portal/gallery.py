@@ -18,6 +18,9 @@ from litestar import Litestar, Request, Response, get, post, websocket_stream
 from litestar.params import FromPath, FromQuery
 from litestar.static_files import create_static_files_router
 
+from portal.pages.filters import FILTERS
+from portal.static_files import static_url
+
 ROOT = Path(__file__).parents[2]
 POLICY = (
     "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -39,20 +42,6 @@ KINDS = {
 }
 
 
-def absolute(at: datetime) -> str:
-    return f"{at.day} {at:%B %Y, %H:%M} UTC"
-
-
-def relative(at: datetime, now: datetime | None = None) -> str:
-    seconds = round((at - (now or datetime.now(UTC))).total_seconds())
-    unit, size = next(
-        (u, s) for u, s in (("day", 86400), ("hour", 3600), ("minute", 60)) if abs(seconds) >= s or s == 60
-    )
-    amount = round(abs(seconds) / size)
-    words = f"{amount} {unit}{'' if amount == 1 else 's'}"
-    return f"in {words}" if seconds > 0 else f"{words} ago"
-
-
 def environment() -> Environment:
     env = Environment(
         loader=FileSystemLoader([ROOT / "templates", Path(__file__).parent]),
@@ -61,7 +50,8 @@ def environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    env.filters |= {"absolute": absolute, "relative": relative}
+    env.filters |= FILTERS
+    env.globals["static_url"] = static_url
     return env
 
 

@@ -68,6 +68,14 @@ def test_nothing_is_loaded_from_elsewhere(where):
                 assert not LOADS.search(file.read_bytes()), file.name
 
 
+def test_sheets_name_their_fonts_by_content():
+    """The same addresses as `static_url` gives, so that a font is fetched once and kept."""
+    named = re.findall(r'url\("/static/([^"?]+)\?v=(\w+)"\)', (ROOT / "static/css/tokens.css").read_text())
+    assert len(named) == 4
+    for path, version in named:
+        assert sha256((ROOT / "static" / path).read_bytes()).hexdigest()[:12] == version, path
+
+
 def test_fonts_stay_light():
     fonts = list((ROOT / "static/vendor/fonts").rglob("*.woff2"))
     assert 0 < sum(f.stat().st_size for f in fonts) < 250_000
