@@ -221,7 +221,15 @@ async def _speak(socket: WebSocket, events: AsyncIterator[Told | None]) -> None:
             await socket.send_data(told.json())
 
 
-@get("/api/v1/events", guards=[public], media_type="text/event-stream")
+@get(
+    "/api/v1/events",
+    guards=[public],
+    media_type="text/event-stream",
+    tags=["Live updates"],
+    summary="Follow what changes",
+    description="Server-sent events of `topics`, comma-separated: policy:POL-2026-0007, ballot:…, anchor:<id>, "
+    "workflow:<id>, chain, clock. With `Last-Event-ID`, first what was missed since.",
+)
 async def events(request: Request, topics: FromQuery[str]) -> Response:
     """Server-sent events of `topics` (comma-separated). Send `Last-Event-ID` to get what was missed since."""
     wanted = topics_of(topics)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chain import explorer, queue, verify
 from chain.checks import Verification
 from chain.config import ChainConfig
-from portal.api.answers import Listing, fresh, problems
+from portal.api.answers import LOCATION, Listing, fresh, problems
 from portal.api.http import idempotent, paged
 from portal.api.parameters import NO_NUL, Cursor, Limit, Ref
 from portal.auth.guards import public, requires
@@ -41,7 +41,7 @@ POLICY = Annotated[
     summary="List anchors",
     description="Newest first: queued, submitted, confirmed, finalized or failed. Nothing counts as anchored before "
     "it is finalized.",
-    responses=problems(422),
+    responses=problems(),
 )
 async def find(
     request: Request,
@@ -59,6 +59,7 @@ async def find(
 @get(
     PATH + "/{anchor_id:uuid}",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read an anchor",
     description="The record exactly as hashed, the memo, and where on which cluster it stands.",
@@ -120,6 +121,7 @@ async def verify_policy(
     PATH + "/{anchor_id:uuid}/retry",
     status_code=202,
     guards=[requires(may_operate)],
+    response_headers=[LOCATION],
     tags=TAGS,
     summary="Take up a failed anchor again",
     description="For operators: back into the queue. The record's address comes from its content, so that sending "

@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 from litestar import Request, Response
+from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 
 from portal.api.http import tagged
-from portal.errors import PROBLEM, TITLES, HttpError, Problem
+from portal.errors import PROBLEM, HttpError, Problem
 from workflows.errors import Conflict
 
 T = TypeVar("T")
@@ -75,17 +76,22 @@ MEANINGS = {
     429: "Too many requests; Retry-After says when to come back.",
     503: "Something this needs does not answer; trying again can help.",
 }
-ACTING = (400, 401, 403, 413, 415, 422, 429)  # what every acting request with a body can meet
+LOCATION = ResponseHeader(
+    name="Location",
+    value="",
+    documentation_only=True,
+    description="Where what was made or begun can be read.",
+)
 
 
 def problems(*statuses: int) -> dict[int, ResponseSpec]:
-    """The documented problems of a route, for `responses=`; every route can meet 400 and 429."""
+    """The documented problems of a route, for `responses=`; every route can meet 400, 422, 429 and 503."""
     return {
         status: ResponseSpec(
             data_container=Problem,
-            description=f"{TITLES[status][1]}. {MEANINGS[status]}",
+            description=MEANINGS[status],
             media_type=PROBLEM,
             generate_examples=False,
         )
-        for status in sorted({400, 429, *statuses})
+        for status in sorted({400, 422, 429, 503, *statuses})
     }

@@ -88,6 +88,7 @@ class NewToken(msgspec.Struct, kw_only=True):
     status_code=200,
     tags=TAGS,
     summary="Sign in with name and password",
+    description="Gives an access token for `Authorization: Bearer …` and a refresh token for the next one.",
     responses=problems(401, 413, 415, 422),
 )
 async def token(
@@ -140,14 +141,22 @@ async def refresh(
     status_code=204,
     tags=TAGS,
     summary="End this session, with all its tokens",
-    responses=problems(401),
+    description="At once, on every instance.",
+    responses=problems(401, 403),
 )
 async def revoke(request: Request, unit: NamedDependency[Unit], actor: NamedDependency[Actor]) -> None:
     await sessions.revoke(unit.connection, request.auth.id)
     await unit.record("auth.revoked", actor.username, session=str(request.auth.id))
 
 
-@get(f"{PATH}/me", guards=[signed_in], tags=TAGS, summary="Who you are here", responses=problems(401))
+@get(
+    f"{PATH}/me",
+    guards=[signed_in],
+    tags=TAGS,
+    summary="Who you are here",
+    description="Your roles, and the scopes that this very token has.",
+    responses=problems(401, 403),
+)
 async def me(request: Request, actor: NamedDependency[Actor]) -> Me:
     return Me(
         id=actor.id,
@@ -160,10 +169,20 @@ async def me(request: Request, actor: NamedDependency[Actor]) -> Me:
     )
 
 
-@get(f"{PATH}/tokens", guards=[signed_in], tags=TAGS, summary="Your personal tokens", responses=problems(401))
+@get(
+    f"{PATH}/tokens",
+    guards=[signed_in],
+    tags=TAGS,
+    summary="Your personal tokens",
+    description="What each is for and may do, and until when; never the tokens themselves.",
+    responses=problems(401, 403),
+)
 async def tokens(reader: NamedDependency[AsyncConnection], actor: NamedDependency[Actor]) -> Items[TokenView]:
     rows = await sessions.of_person(reader, actor.id)
-    return Items([msgspec.convert(dict(row), TokenView) for row in rows if row["kind"] == "personal"])
+    names = TokenView.__struct_fields__
+    return Items(
+        [TokenView(**{name: row[name] for name in names}) for row in rows if row["kind"] == "personal"]
+    )
 
 
 @post(
@@ -189,7 +208,8 @@ async def add_token(
     guards=[signed_in],
     tags=TAGS,
     summary="End a personal token or another session of yours",
-    responses=problems(401, 404),
+    description="At once, on every instance.",
+    responses=problems(401, 403, 404),
 )
 async def end_token(
     token_id: FromPath[UUID], unit: NamedDependency[Unit], actor: NamedDependency[Actor]

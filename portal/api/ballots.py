@@ -9,11 +9,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, PathParameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portal.api.answers import Items, fresh, problems
+from portal.api.answers import LOCATION, Items, fresh, problems
 from portal.api.bodies import StrictJSON
 from portal.api.http import idempotent
 from portal.api.parameters import NO_NUL, Ref
-from portal.api.shapes import Receipt, VoteIn
+from portal.api.shapes import VOTE_EXAMPLE, Receipt, VoteIn
 from portal.auth.guards import public, requires
 from workflows.policy_creation import ballots, queries
 from workflows.policy_creation.views import BallotView, Opening, ReceiptView, Results
@@ -41,6 +41,7 @@ def may_try_to_vote(actor: Actor) -> Verdict:
 @get(
     POLICY + "/ballot",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read a ballot",
     description="When it opens and closes, quorum and threshold, and with a token whether you may vote, why, and your "
@@ -58,12 +59,14 @@ async def read(
     status_code=201,
     guards=[requires(may_try_to_vote)],
     dto=StrictJSON,
+    example=VOTE_EXAMPLE,
+    response_headers=[LOCATION],
     tags=TAGS,
     summary="Cast or change your vote",
     description="Bound by `version_sha256` to the text that was read. A later vote replaces an earlier one until the "
     "close. The receipt's `salt` opens its commitment: with it, and only with it, you can prove your vote.",
     response_description="Cast; `Location` is the receipt.",
-    responses=problems(401, 403, 404, 409, 413, 415, 422),
+    responses=problems(401, 403, 404, 409, 413, 415),
 )
 @idempotent
 async def cast(
@@ -78,6 +81,7 @@ async def cast(
 @get(
     POLICY + "/results",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read the results",
     description="After the close: counts, turnout, quorum, threshold, the root over all counting commitments, and "
@@ -91,6 +95,7 @@ async def results(request: Request, ref: Ref, reader: NamedDependency[AsyncConne
 @get(
     POLICY + "/openings",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Recount a ballot",
     description="After the close: every counting vote without its voter, sorted by commitment. Each commitment is "
@@ -106,11 +111,12 @@ async def openings(
 @get(
     "/api/v1/receipts/{code:str}",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Look a receipt up",
     description="Whether this vote counts, and after the close whether its commitment is under the ballot root. Its "
     "own voter, and nobody else, can add `reveal=true` for the choice and the salt.",
-    responses=problems(404, 422),
+    responses=problems(404),
 )
 async def receipt(
     request: Request,

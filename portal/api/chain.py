@@ -98,7 +98,7 @@ async def _queue(reader: AsyncConnection) -> dict[AnchorState, int]:
     summary="Read a transaction, decoded",
     description="Read from the node just now: who signed, and each instruction by name with its arguments, accounts "
     "and memo.",
-    responses=problems(404, 422, 503),
+    responses=problems(404),
 )
 async def transaction(
     signature: Annotated[str, PathParameter(description="In base 58.", max_length=100, pattern=NO_NUL)],
@@ -113,7 +113,7 @@ async def transaction(
     tags=TAGS,
     summary="Read an account, decoded",
     description="Read from the node just now: owner, balance, and its fields by name where it is one of Quantumagi's.",
-    responses=problems(404, 422, 503),
+    responses=problems(404),
 )
 async def account(
     address: Annotated[str, PathParameter(description="In base 58.", max_length=60, pattern=NO_NUL)],

@@ -56,6 +56,7 @@ class ConstitutionView(msgspec.Struct, frozen=True):
 @get(
     PATH,
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read the constitution",
     description="The document the portal governs by, its SHA-256 and how it was hashed, the figures with the article "
@@ -107,6 +108,7 @@ async def _on_chain(reader: AsyncConnection, constitution: Constitution) -> OnCh
 @get(
     PATH + "/document",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Get the constitution's bytes",
     description="The very bytes that were hashed, for `sha256sum`; `Repr-Digest` (RFC 9530) carries their SHA-256.",
@@ -120,11 +122,12 @@ async def document(request: Request, constitution: NamedDependency[Constitution]
 @get(
     PATH + "/documents/{sha256:str}",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Get an earlier constitution's bytes",
     description="A document that was in force before, by its SHA-256: what an older record on chain names (§ 10.1).",
     media_type=MARKDOWN,
-    responses=problems(404, 422),
+    responses=problems(404),
 )
 async def earlier(
     request: Request,

@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chain.config import ChainConfig
 from portal.api.anchors import explorable
-from portal.api.answers import Items, Listing, fresh, problems, stale_is_412
+from portal.api.answers import LOCATION, Items, Listing, fresh, problems, stale_is_412
 from portal.api.bodies import StrictJSON
 from portal.api.http import expected_revision, idempotent, paged
 from portal.api.parameters import Author, Cursor, Limit, Query, Ref, VersionNumber
-from portal.api.shapes import CommentIn, DraftIn, ReasonIn
+from portal.api.shapes import COMMENT_EXAMPLE, POLICY_EXAMPLE, CommentIn, DraftIn, ReasonIn
 from portal.auth.guards import public, requires
 from workflows.constitution.document import Constitution
 from workflows.kinds import Category, PolicyState, Strategy
@@ -47,7 +47,7 @@ DISCUSSION = ["Discussion and review"]
     summary="List policies",
     description="Newest change first. Filters narrow it down; `q` searches reference, title, summary and text. Drafts "
     "are left out unless asked for by `state` or `author`.",
-    responses=problems(422),
+    responses=problems(),
 )
 async def find(
     request: Request,
@@ -78,11 +78,12 @@ async def find(
     status_code=200,
     guards=[requires(may_propose)],
     dto=StrictJSON,
+    example=POLICY_EXAMPLE,
     tags=TAGS,
     summary="See what would apply to a draft",
     description="Which risk, tier, reviewers, periods, quorum and threshold a draft would get, and from which "
     "evidence and articles. Keeps nothing.",
-    responses=problems(401, 403, 413, 415, 422),
+    responses=problems(401, 403, 413, 415),
 )
 async def preview(data: JSONBody[DraftIn], constitution: NamedDependency[Constitution]) -> Preview:
     draft = data.draft()
@@ -93,6 +94,7 @@ async def preview(data: JSONBody[DraftIn], constitution: NamedDependency[Constit
 @get(
     ONE,
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read a policy",
     description="Its current version and all that stands around it: risk, rules, review, ballot dates, anchors.",
@@ -112,11 +114,12 @@ async def read(
     ONE,
     guards=[requires(may_propose)],
     dto=StrictJSON,
+    example=POLICY_EXAMPLE,
     tags=TAGS,
     summary="Amend a policy",
     description="Its author's change. A draft is rewritten; once submitted, a new immutable version is made, shown "
     "with what changed, and starts with no approvals. Needs `If-Match` with the ETag of the policy as it was read.",
-    responses=problems(401, 403, 404, 409, 412, 413, 415, 422, 428),
+    responses=problems(401, 403, 404, 409, 412, 413, 415, 428),
 )
 async def amend(
     request: Request,
@@ -162,7 +165,7 @@ async def submit(
     tags=TAGS,
     summary="Withdraw a policy",
     description="Its author takes it back, before it comes to a ballot, and says why.",
-    responses=problems(401, 403, 404, 409, 413, 415, 422),
+    responses=problems(401, 403, 404, 409, 413, 415),
 )
 @idempotent
 async def withdraw(
@@ -182,11 +185,12 @@ async def withdraw(
     status_code=202,
     guards=[requires(may_suspend)],
     dto=StrictJSON,
+    response_headers=[LOCATION],
     tags=TAGS,
     summary="Suspend an enacted policy",
     description="The council suspends it at once and says why (§ 6.4); its deactivation on Solana is queued, and "
     "stands among `anchors`.",
-    responses=problems(401, 403, 404, 409, 413, 415, 422),
+    responses=problems(401, 403, 404, 409, 413, 415),
 )
 @idempotent
 async def suspend(
@@ -207,6 +211,7 @@ async def suspend(
 @get(
     ONE + "/versions",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="List a policy's versions",
     description="Every version ever submitted, with text, hashes, risk and tier; newest last.",
@@ -221,11 +226,12 @@ async def versions(
 @get(
     ONE + "/versions/{number:int}",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read one version",
     description="The text and what it hashes to: `text_sha256` over its UTF-8 bytes, `version_sha256` over the "
     "canonical JSON (RFC 8785) of everything that is approved and voted on.",
-    responses=problems(404, 422),
+    responses=problems(404),
 )
 async def version(
     request: Request, ref: Ref, number: VersionNumber, reader: NamedDependency[AsyncConnection]
@@ -236,11 +242,12 @@ async def version(
 @get(
     ONE + "/diff",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Compare two versions",
     description="Field by field and line by line, with the words that changed. `from` and `to` are version numbers; "
     "without `to`, the current version, and without `from`, the one before it.",
-    responses=problems(404, 422),
+    responses=problems(404),
 )
 async def diff(
     request: Request,
@@ -257,6 +264,7 @@ async def diff(
 @get(
     ONE + "/comments",
     guards=[public],
+    conditional=True,
     tags=DISCUSSION,
     summary="Read the discussion",
     description="All comments, oldest first; `reply_to` says which comment one answers. `body_html` is safe to show.",
@@ -273,10 +281,12 @@ async def comments(
     status_code=201,
     guards=[requires(may_comment)],
     dto=StrictJSON,
+    example=COMMENT_EXAMPLE,
+    response_headers=[LOCATION],
     tags=DISCUSSION,
     summary="Comment on a policy",
     description="Takes part in the discussion (§ 4.8), or answers a comment.",
-    responses=problems(401, 403, 404, 409, 413, 415, 422),
+    responses=problems(401, 403, 404, 409, 413, 415),
 )
 @idempotent
 async def comment(
@@ -290,6 +300,7 @@ async def comment(
 @get(
     ONE + "/reviews",
     guards=[public],
+    conditional=True,
     tags=DISCUSSION,
     summary="Read the reviews",
     description="Who decided what, in which capacity and why; `void` marks those about an earlier version.",
@@ -304,6 +315,7 @@ async def reviews(
 @get(
     ONE + "/timeline",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read a policy's timeline",
     description="What happened, each with the number of its audit entry, and then what will: `at` is null there and "

@@ -12,10 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chain.config import ChainConfig
 from portal.api.anchors import explorable
-from portal.api.answers import fresh, problems
+from portal.api.answers import LOCATION, fresh, problems
 from portal.api.bodies import StrictJSON
 from portal.api.http import idempotent
-from portal.api.shapes import CreationView, DecisionIn, PolicyIdentity, PolicyIn
+from portal.api.shapes import (
+    DECISION_EXAMPLE,
+    POLICY_EXAMPLE,
+    CreationView,
+    DecisionIn,
+    PolicyIdentity,
+    PolicyIn,
+)
 from portal.auth.guards import public, requires
 from workflows.constitution.document import Constitution
 from workflows.errors import NotFound
@@ -34,13 +41,15 @@ TAGS = ["Policy creation"]
     status_code=202,
     guards=[requires(may_propose)],
     dto=StrictJSON,
+    example=POLICY_EXAMPLE,
+    response_headers=[LOCATION],
     tags=TAGS,
     summary="Propose a policy",
     description="Starts a policy-creation workflow. The answer says which tier, reviewers, periods, quorum and "
     "threshold apply, each with its article of the constitution, and which evidence the risk rests on. "
     "`submit: false` keeps it a draft.",
     response_description="Accepted; `Location` is the workflow.",
-    responses=problems(401, 403, 413, 415, 422),
+    responses=problems(401, 403, 409, 413, 415),
 )
 @idempotent
 async def propose(
@@ -58,6 +67,7 @@ async def propose(
 @get(
     PATH + "/{workflow_id:uuid}",
     guards=[public],
+    conditional=True,
     tags=TAGS,
     summary="Read a policy-creation workflow",
     description="Its stages, policy, risk, rules, reviews so far, ballot and anchors. Counts stay out until the "
@@ -83,11 +93,12 @@ async def read(
     status_code=200,
     guards=[requires(may_review_others)],
     dto=StrictJSON,
+    example=DECISION_EXAMPLE,
     tags=TAGS,
     summary="Approve, return or reject",
     description="A reviewer's decision, bound to the version that was read by its SHA-256. The answer is the "
     "workflow as it stands after it.",
-    responses=problems(401, 403, 404, 409, 413, 415, 422),
+    responses=problems(401, 403, 404, 409, 413, 415),
 )
 @idempotent
 async def decide(

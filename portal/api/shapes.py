@@ -39,12 +39,13 @@ from workflows.policy_creation.views import (
     WorkflowView,
 )
 
+_VERSION = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 Sha256 = Annotated[
     str,
     Meta(
         pattern="^[0-9a-f]{64}$",
         description="SHA-256 as 64 lower-case hex digits.",
-        examples=["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],
+        examples=[_VERSION],
     ),
 ]
 Reason = Annotated[
@@ -56,6 +57,28 @@ Reason = Annotated[
         examples=["It is clear, and we need it."],
     ),
 ]
+
+
+# Whole bodies for the OpenAPI document; a test sends each.
+POLICY_EXAMPLE = {
+    "title": "Publish every grant decision",
+    "summary": "Who got a grant, how much and why is published within 30 days.",
+    "text": "## Scope\n\nEvery grant decision is published within 30 days, with its reasons.\n",
+    "category": "financial",
+    "priority": "normal",
+    "rule": {
+        "engine": "rego",
+        "source": 'package grants\n\nallow if input.action == "publish"\n',
+        "examples": [{"input": {"action": "publish"}, "expect": "allow"}],
+    },
+}
+DECISION_EXAMPLE = {
+    "decision": "approve",
+    "reason": "It is clear, and we need it.",
+    "version_sha256": _VERSION,
+}
+VOTE_EXAMPLE = {"choice": "for", "version_sha256": _VERSION}
+COMMENT_EXAMPLE = {"body": "Please say **who** publishes it."}
 
 
 class RuleIn(Input):

@@ -22,6 +22,7 @@ PATHS = {kind: kind.replace("_", "-") for kind in WorkflowType}  # as in the add
 @get(
     PATH + "/{workflow_id:uuid}",
     guards=[public],
+    conditional=True,
     tags=["Workflows"],
     summary="Read any workflow",
     description="Status, stages, attempts and times, for programs that follow workflows of every kind. "
