@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -149,8 +150,10 @@ async def _each(rows: Sequence[Row], step: Callable[[Row], Awaitable[None]]) -> 
             await step(row)
         except (Unreachable, NodeRefused):
             raise
-        except Exception:
-            log.exception("anchor_step_failed", anchor=str(row.id), ref=row.ref, state=row.state)
+        except Exception as error:
+            # As text: a log that prints the variables of each frame would print the authority's key.
+            trace = "".join(traceback.format_exception(error))
+            log.error("anchor_step_failed", anchor=str(row.id), ref=row.ref, state=row.state, trace=trace)
 
 
 # Reset

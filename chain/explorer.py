@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from anchorpy_core.idl import IdlTypeSimple
 from pyheck import snake
+from solders.message import Message, MessageV0
 from solders.pubkey import Pubkey
 from solders.system_program import ID as SYSTEM_PROGRAM
 from solders.transaction import VersionedTransaction
@@ -106,13 +107,22 @@ def decode_transaction(program_id: Pubkey, transaction: VersionedTransaction) ->
                 {
                     "address": str(keys[index]) if index < len(keys) else None,
                     "signer": message.is_signer(index),
-                    "writable": message.is_maybe_writable(index),
+                    "writable": _writable(message, index),
                 }
                 for index in item.accounts
             ],
         )
         for item in message.instructions
     ]
+
+
+def _writable(message: Message | MessageV0, index: int) -> bool:
+    """As the header says it: signers first, and in each half the read-only ones last."""
+    header = message.header
+    signers = header.num_required_signatures
+    if index < signers:
+        return index < signers - header.num_readonly_signed_accounts
+    return index < len(message.account_keys) - header.num_readonly_unsigned_accounts
 
 
 def _instruction(
