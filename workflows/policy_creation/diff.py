@@ -16,8 +16,8 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 # Lines less alike than this are shown as a removal and an addition, not as an edit.
 ALIKE = 0.4
 # Comparing takes quadratic time at worst, so there are bounds to how fine it is done.
-LONGEST_EDIT = 2_000  # characters of two lines compared word by word
 MOST_LINES = 6_000  # of both texts; beyond, the whole text is shown as replaced
+MOST_WORK = 20_000_000  # word by word, in products of two lines' lengths; beyond, whole lines are shown
 
 
 def compare(ref: str, old: VersionView, new: VersionView) -> Diff:
@@ -58,6 +58,8 @@ def lines(old: str, new: str) -> Iterator[DiffLine]:
     blocks = [("replace", 0, len(before), 0, len(after))]
     if len(before) + len(after) <= MOST_LINES:
         blocks = SequenceMatcher(None, before, after).get_opcodes()
+    pairs = [pair for kind, *span in blocks if kind == "replace" for pair in _pairs(before, after, *span)]
+    by_word = sum(len(was) * len(now) + MOST_WORK // 2_000 for was, now in pairs) <= MOST_WORK
     for kind, i1, i2, j1, j2 in blocks:
         if kind == "equal":
             for i, j in zip(range(i1, i2), range(j1, j2), strict=True):
@@ -65,15 +67,22 @@ def lines(old: str, new: str) -> Iterator[DiffLine]:
                     kind="same", old=i + 1, new=j + 1, parts=[DiffPart(kind="same", text=before[i])]
                 )
         else:
-            yield from _replaced(before, after, (i1, i2), (j1, j2))
+            yield from _replaced(before, after, (i1, i2), (j1, j2), by_word)
 
 
 def _lines(text: str) -> list[str]:
     return text.split("\n") if text else []
 
 
+def _pairs(
+    before: list[str], after: list[str], i1: int, i2: int, j1: int, j2: int
+) -> Iterator[tuple[str, str]]:
+    """The lines of a changed block that are compared word by word: the n-th with the n-th."""
+    return zip(before[i1:i2], after[j1:j2], strict=False)
+
+
 def _replaced(
-    before: list[str], after: list[str], old: tuple[int, int], new: tuple[int, int]
+    before: list[str], after: list[str], old: tuple[int, int], new: tuple[int, int], by_word: bool
 ) -> Iterator[DiffLine]:
     """A block of old lines that became a block of new ones: the n-th with the n-th."""
     removed, added = [], []
@@ -81,7 +90,7 @@ def _replaced(
         i, j = old[0] + offset, new[0] + offset
         was = before[i] if i < old[1] else None
         now = after[j] if j < new[1] else None
-        was_parts, now_parts = _words(was, now)
+        was_parts, now_parts = _words(was, now, by_word)
         if was is not None:
             removed.append(DiffLine(kind="removed", old=i + 1, new=None, parts=was_parts))
         if now is not None:
@@ -90,13 +99,13 @@ def _replaced(
     yield from added
 
 
-def _words(was: str | None, now: str | None) -> tuple[list[DiffPart], list[DiffPart]]:
+def _words(was: str | None, now: str | None, by_word: bool) -> tuple[list[DiffPart], list[DiffPart]]:
     """What of an old line was removed and what of its new one added."""
     whole = (
         [DiffPart(kind="removed", text=was)] if was else [],
         [DiffPart(kind="added", text=now)] if now else [],
     )
-    if not was or not now or len(was) + len(now) > LONGEST_EDIT:
+    if not was or not now or not by_word:
         return whole
     old, new = _WORDS.findall(was), _WORDS.findall(now)
     matcher = SequenceMatcher(None, old, new, autojunk=False)
