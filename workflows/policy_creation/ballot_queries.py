@@ -20,7 +20,7 @@ from workflows.policy_creation.tally import Why
 from workflows.policy_creation.views import BallotView, Opening, PolicyItem, ReceiptView, Results
 from workflows.roles import Actor
 from workflows.storage import tables as t
-from workflows.storage.unit import governance_now
+from workflows.storage.unit import governance_time
 
 
 def _mine(actor: Actor | None) -> sa.Select:
@@ -76,18 +76,24 @@ async def ballot(connection: AsyncConnection, ref: str, actor: Actor | None, now
 
 
 async def ballots_for(
-    connection: AsyncConnection, actor: Actor | None
+    connection: AsyncConnection, actor: Actor | None, *, voted: bool = False
 ) -> list[tuple[PolicyItem, BallotView]]:
-    """The open ballots with what `actor` may do in each, first to close first: three statements."""
-    now = await governance_now(connection)
-    is_open = t.ballot.c.state == BallotState.OPEN
-    found = (await connection.execute(_mine(actor).where(is_open))).mappings()
-    views = {row["ref"]: _ballot_view(row, actor, now) for row in found}
-    statement = (
-        item_statement().where(t.policy.c.ref.in_(views)).order_by(t.ballot.c.closes_at, t.policy.c.ref)
-    )
-    items = [policy_item(row) for row in (await connection.execute(statement)).mappings()]
-    return [(item, views[item.ref]) for item in items]
+    """The open ballots with what `actor` may do in each, first to close first: two statements.
+
+    With `voted` also those closed ones in which `actor` has a vote, with its receipt.
+    """
+    wanted = t.ballot.c.state == BallotState.OPEN
+    if voted:
+        wanted |= t.vote.c.id.is_not(None)
+    statement = _mine(actor).where(wanted).add_columns(governance_time().label("now"))
+    statement = statement.order_by(t.ballot.c.closes_at, t.policy.c.ref)
+    found = (await connection.execute(statement)).mappings()
+    views = {row["ref"]: _ballot_view(row, actor, row["now"]) for row in found}
+    if not views:
+        return []
+    rows = await connection.execute(item_statement().where(t.policy.c.ref.in_(views)))
+    items = {row["ref"]: policy_item(row) for row in rows.mappings()}
+    return [(items[ref], view) for ref, view in views.items()]
 
 
 async def _no_ballot(connection: AsyncConnection, ref: str) -> NotFound:

@@ -13,11 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.constitution.figures import Figures
 from workflows.errors import NotFound
-from workflows.kinds import AnchorKind, BallotState, Category, Decision, PolicyState, RiskLevel, Strategy
+from workflows.kinds import AnchorKind, BallotState, Category, PolicyState, RiskLevel, Strategy
 from workflows.markdown import to_html
 from workflows.policy_creation import diff as differences
 from workflows.policy_creation.anchor_queries import anchor, anchor_view, anchors, workflow
-from workflows.policy_creation.ballot_queries import ballot, ballots_for, openings, receipt, results
+from workflows.policy_creation.ballot_queries import (
+    ballot,
+    ballots_for,
+    openings,
+    receipt,
+    results,
+)
 from workflows.policy_creation.drafts import rule_record
 from workflows.policy_creation.history import timeline
 from workflows.policy_creation.records import sha256_hex
@@ -89,7 +95,7 @@ async def policies(
 
 
 async def policy(connection: AsyncConnection, figures: Figures, ref: str) -> PolicyView:
-    """A policy with its current version, review progress, anchors and ballot: three statements."""
+    """A policy with its current version, review progress, anchors and ballot: two statements."""
     standing = (t.policy_version.c.policy_id == t.policy.c.id) & (
         t.policy_version.c.number == t.policy.c.current_version
     )
@@ -100,6 +106,7 @@ async def policy(connection: AsyncConnection, figures: Figures, ref: str) -> Pol
             *_AUTHOR,
             *(t.policy.c[name].label(f"policy_{name}") for name in t.policy.columns.keys()),  # noqa: SIM118
             *(t.ballot.c[name].label(f"ballot_{name}") for name in BallotSummary.__struct_fields__),
+            _decisions().label("decisions"),
         )
         .select_from(t.policy)
         .join(t.policy_version, standing)
@@ -111,7 +118,7 @@ async def policy(connection: AsyncConnection, figures: Figures, ref: str) -> Pol
     if row is None:
         raise NotFound(f"There is no policy {ref}.", code="no_policy")
     strategy = Strategy(row["strategy"])
-    given = await _given(connection, row["policy_id"], row["number"])
+    given = msgspec.convert(row["decisions"] or [], list[ReviewGiven])
     own = {name.removeprefix("policy_"): value for name, value in row.items() if name.startswith("policy_")}
     return build(
         PolicyView,
@@ -146,15 +153,14 @@ def _risk(row: sa.RowMapping, requested: str | None) -> Risk:
     )
 
 
-async def _given(connection: AsyncConnection, policy_id: UUID, number: int) -> list[ReviewGiven]:
+def _decisions() -> sa.ScalarSelect:
+    """The decisions on the standing version as JSON, each with the fields of ReviewGiven."""
     r = t.review.c
-    statement = sa.select(r.reviewer_id, r.capacity, r.decision).where(
-        r.policy_id == policy_id, r.version == number
+    decision = sa.func.json_build_object(
+        "reviewer_id", r.reviewer_id, "capacity", sa.func.to_json(r.capacity), "decision", r.decision
     )
-    return [
-        ReviewGiven(row.reviewer_id, tuple(row.capacity), Decision(row.decision))
-        for row in await connection.execute(statement)
-    ]
+    about = (r.policy_id == t.policy.c.id) & (r.version == t.policy.c.current_version)
+    return sa.select(sa.func.json_agg(decision)).where(about).scalar_subquery()
 
 
 async def _anchors_of(connection: AsyncConnection, policy_id: UUID) -> list[Any]:
@@ -232,7 +238,6 @@ async def _versions_numbered(
 
 async def reviews(connection: AsyncConnection, ref: str) -> list[ReviewView]:
     """Every decision on any version, newest first; `void` where the text has changed since."""
-    await _insist_known(connection, ref)
     statement = (
         sa.select(t.review, *_AUTHOR, t.policy.c.current_version)
         .join(t.policy, t.policy.c.id == t.review.c.policy_id)
@@ -240,7 +245,7 @@ async def reviews(connection: AsyncConnection, ref: str) -> list[ReviewView]:
         .where(t.policy.c.ref == ref)
         .order_by(t.review.c.created_at.desc(), t.review.c.id.desc())
     )
-    return [
+    found = [
         build(
             ReviewView,
             row,
@@ -249,11 +254,13 @@ async def reviews(connection: AsyncConnection, ref: str) -> list[ReviewView]:
         )
         for row in (await connection.execute(statement)).mappings()
     ]
+    if not found:
+        await _insist_known(connection, ref)
+    return found
 
 
 async def comments(connection: AsyncConnection, ref: str) -> list[CommentView]:
     """The discussion, oldest first; `body_html` is safe to show."""
-    await _insist_known(connection, ref)
     c = t.comment.c
     statement = (
         sa.select(c.id, c.version, c.reply_to, c.body, c.created_at, *_AUTHOR)
@@ -262,10 +269,13 @@ async def comments(connection: AsyncConnection, ref: str) -> list[CommentView]:
         .where(t.policy.c.ref == ref)
         .order_by(c.created_at, c.id)
     )
-    return [
+    found = [
         build(CommentView, row, author=person_view(row, "author"), body_html=to_html(row["body"]))
         for row in (await connection.execute(statement)).mappings()
     ]
+    if not found:
+        await _insist_known(connection, ref)
+    return found
 
 
 async def _insist_known(connection: AsyncConnection, ref: str) -> None:
@@ -297,7 +307,9 @@ async def review_queue(connection: AsyncConnection, actor: Actor) -> list[Policy
     return [policy_item(row) for row in (await connection.execute(statement)).mappings()]
 
 
-async def inbox(connection: AsyncConnection, actor: Actor, now: datetime) -> list[InboxItem]:
+async def inbox(
+    connection: AsyncConnection, actor: Actor, now: datetime | sa.ColumnElement[datetime]
+) -> list[InboxItem]:
     """Reviews and ballots that wait for this person, and policies returned to them: what ends first comes first."""
     columns = (t.policy.c.ref, t.policy.c.title)
     none = sa.null().cast(sa.DateTime(timezone=True))

@@ -21,7 +21,7 @@ from uuid_utils.compat import uuid7
 from workflows.roles import SYSTEM, Actor
 from workflows.storage.tables import audit_entry, governance_clock
 
-__all__ = ["Event", "Unit", "governance_now", "new_id"]
+__all__ = ["Event", "Unit", "governance_now", "governance_time", "new_id"]
 
 ENTRY_SCHEMA = "acgs.audit.entry/1"
 
@@ -102,8 +102,11 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-async def governance_now(connection: AsyncConnection) -> datetime:
-    """The governance clock: the database's wall clock plus what the demo has jumped ahead."""
+def governance_time() -> sa.ColumnElement[datetime]:
+    """The governance clock in SQL: the database's wall clock plus what the demo has jumped ahead."""
     ahead = sa.select(governance_clock.c.ahead).where(governance_clock.c.id == 1).scalar_subquery()
-    statement = sa.select(sa.func.clock_timestamp() + sa.func.coalesce(ahead, timedelta()))
-    return (await connection.execute(statement)).scalar_one()
+    return sa.func.clock_timestamp() + sa.func.coalesce(ahead, timedelta())
+
+
+async def governance_now(connection: AsyncConnection) -> datetime:
+    return (await connection.execute(sa.select(governance_time()))).scalar_one()

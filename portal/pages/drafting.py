@@ -1,0 +1,315 @@
+"""Writing a policy: the form, its preview, and what follows from it: save, submit, amend, withdraw."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from portal.auth.guards import public, requires
+from portal.pages.forms import form
+from portal.pages.policies import one_of
+from portal.pages.refusals import attempt, field_errors
+from portal.pages.render import fragment, page, see_other
+from workflows.constitution.document import Constitution
+from workflows.constitution.figures import Figures
+from workflows.errors import Conflict, FieldError, Invalid
+from workflows.kinds import Category, PolicyState, Priority, RuleEngine, Strategy
+from workflows.markdown import to_html
+from workflows.policy_creation import drafts, queries
+from workflows.policy_creation.lifecycle import insist_takes
+from workflows.policy_creation.views import PolicyDraft, PolicyView, RuleDraft
+from workflows.roles import Actor, insist, may_declare_emergency, may_edit, may_propose
+from workflows.storage.unit import Unit
+
+FIELDS = (
+    "title",
+    "summary",
+    "text",
+    "category",
+    "priority",
+    "risk_strategy",
+    "emergency",
+    "rule_engine",
+    "rule_source",
+    "rule_examples",
+    "change_note",
+    "revision",
+)
+Values = dict[str, str]
+SIGNED_OUT = {
+    "kind": "warning",
+    "title": "You are not signed in any more",
+    "text": "Nothing you wrote is lost: it stands below. Sign in on another tab, come back to this one and send it again.",
+    "href": "/login",
+    "link": "Sign in on another tab",
+}
+
+
+@get("/policies/new", guards=[requires(may_propose)])
+async def new(
+    request: Request, constitution: NamedDependency[Constitution], actor: NamedDependency[Actor | None]
+) -> Response:
+    return _page(request, constitution.figures, actor, None, dict.fromkeys(FIELDS, ""))
+
+
+@post("/policies", guards=[public], status_code=303)
+async def create(
+    request: Request,
+    unit: NamedDependency[Unit],
+    constitution: NamedDependency[Constitution],
+    actor: NamedDependency[Actor | None],
+) -> Response:
+    """Open to all, so that a form sent after the session ended comes back with everything that was written."""
+    values = await _values(request)
+    figures = constitution.figures
+    if actor is None:
+        return _page(request, figures, actor, None, values, status=401, notice=SIGNED_OUT)
+    insist(may_propose(actor))
+    wish = (await form(request)).get("do")
+    if wish == "preview":
+        return _page(request, figures, actor, None, values, previewed=True)
+    try:
+        async with attempt(unit):
+            ref = await drafts.create(unit, figures, _checked(values), submit=wish == "submit")
+    except Invalid as refusal:
+        return _page(request, figures, actor, None, values, status=422, errors=field_errors(refusal, "text"))
+    done = "is submitted. Reviewers can read it now." if wish == "submit" else "is kept as a draft."
+    return see_other(f"/policies/{ref}", ("success", f"{ref} {done}"))
+
+
+@post("/policies/preview", guards=[requires(may_propose)], status_code=200)
+async def preview(request: Request, constitution: NamedDependency[Constitution]) -> Response:
+    """What applies to the text as it is being written; asked for by htmx."""
+    values = await _values(request)
+    context = _shown(values, constitution.figures, previewed=True)
+    return fragment(request, "fragments/policies/draft_preview.html", **context)
+
+
+@get("/policies/{ref:str}/edit", guards=[requires(may_propose)])
+async def edit(
+    request: Request,
+    ref: FromPath[str],
+    reader: NamedDependency[AsyncConnection],
+    constitution: NamedDependency[Constitution],
+    actor: NamedDependency[Actor | None],
+) -> Response:
+    policy = await queries.policy(reader, constitution.figures, ref)
+    insist(may_edit(actor, policy.author.id))
+    insist_takes(policy.state, "amend")
+    return _page(request, constitution.figures, actor, policy, _values_of(policy))
+
+
+@post("/policies/{ref:str}/edit", guards=[public], status_code=303)
+async def amend(
+    request: Request,
+    ref: FromPath[str],
+    unit: NamedDependency[Unit],
+    constitution: NamedDependency[Constitution],
+    actor: NamedDependency[Actor | None],
+) -> Response:
+    """Open to all for the same reason as `create`."""
+    values = await _values(request)
+    figures = constitution.figures
+    policy = await queries.policy(unit.connection, figures, ref)
+    if actor is None:
+        return _page(request, figures, actor, policy, values, status=401, notice=SIGNED_OUT)
+    insist(may_edit(actor, policy.author.id))
+    wish = (await form(request)).get("do")
+    if wish == "preview":
+        return _page(request, figures, actor, policy, values, previewed=True)
+    try:
+        async with attempt(unit):
+            said = await _amend(unit, figures, policy, values, submit=wish == "submit")
+    except Invalid as refusal:
+        return _page(
+            request, figures, actor, policy, values, status=422, errors=field_errors(refusal, "text")
+        )
+    except Conflict as refusal:
+        if refusal.code != "stale_revision":
+            raise
+        return _stale(request, figures, actor, policy, values)
+    return see_other(f"/policies/{ref}", ("success", said))
+
+
+async def _amend(unit: Unit, figures: Figures, policy: PolicyView, values: Values, *, submit: bool) -> str:
+    """Keep the new text; answers with what to tell the author."""
+    revision = int(values["revision"]) if values["revision"].isdecimal() else None
+    draft = _checked(values)
+    if draft.text == policy.version.text.strip():
+        # A form is sent without the blank end of a text; that alone must not make another version.
+        draft = msgspec.structs.replace(draft, text=policy.version.text)
+    number = await drafts.amend(unit, figures, policy.ref, draft, revision=revision)
+    if policy.state != PolicyState.DRAFT:
+        return f"Version {number} stands now. Its review begins anew."
+    if submit:
+        await drafts.submit(unit, figures, policy.ref)
+        return f"{policy.ref} is submitted. Reviewers can read it now."
+    return "The draft is kept."
+
+
+def _stale(
+    request: Request, figures: Figures, actor: Actor | None, policy: PolicyView, values: Values
+) -> Response:
+    """The policy changed while its author wrote: the text stays, and the next sending is meant for what stands now."""
+    notice = {
+        "kind": "warning",
+        "title": "The policy has changed since you opened it",
+        "text": "Nothing was recorded, and what you wrote stands below. Look at what stands now, put both "
+        "together, then send it again.",
+        "href": f"/policies/{policy.ref}/changes" if policy.versions > 1 else f"/policies/{policy.ref}",
+        "link": "See what stands now",
+    }
+    current = {**values, "revision": str(policy.revision)}
+    return _page(request, figures, actor, policy, current, status=409, notice=notice)
+
+
+@post("/policies/{ref:str}/submit", guards=[requires(may_propose)], status_code=303)
+async def submit(
+    request: Request,
+    ref: FromPath[str],
+    unit: NamedDependency[Unit],
+    constitution: NamedDependency[Constitution],
+) -> Response:
+    revision = (await form(request)).get("revision", "")
+    await drafts.submit(
+        unit, constitution.figures, ref, revision=int(revision) if revision.isdecimal() else None
+    )
+    return see_other(f"/policies/{ref}", ("success", f"{ref} is submitted. Reviewers can read it now."))
+
+
+@post("/policies/{ref:str}/withdraw", guards=[requires(may_propose)], status_code=303)
+async def withdraw(request: Request, ref: FromPath[str], unit: NamedDependency[Unit]) -> Response:
+    await drafts.withdraw(unit, ref, (await form(request)).get("reason", ""))
+    return see_other(f"/policies/{ref}", ("success", f"{ref} is withdrawn."))
+
+
+async def _values(request: Request) -> Values:
+    sent = await form(request)
+    return {name: sent.get(name, "") for name in FIELDS}
+
+
+def _values_of(policy: PolicyView) -> Values:
+    version, rule = policy.version, policy.version.rule
+    return {
+        "title": version.title,
+        "summary": version.summary,
+        "text": version.text,
+        "category": policy.category,
+        "priority": policy.priority,
+        "risk_strategy": policy.risk.requested or "",
+        "emergency": "true" if policy.emergency else "",
+        "rule_engine": rule.engine if rule else "",
+        "rule_source": rule.source if rule else "",
+        "rule_examples": "\n".join(json.dumps(each, ensure_ascii=False) for each in rule.examples)
+        if rule
+        else "",
+        "change_note": version.change_note if policy.state == PolicyState.DRAFT else "",
+        "revision": str(policy.revision),
+    }
+
+
+def _draft(values: Values) -> tuple[PolicyDraft, list[FieldError]]:
+    """What the form says as a draft, and what of it could not be read."""
+    errors = []
+    category = one_of(Category, values["category"])
+    if category is None:
+        errors.append(FieldError("/category", "Choose a category."))
+    rule, rule_errors = _rule(values)
+    draft = PolicyDraft(
+        title=values["title"],
+        summary=values["summary"],
+        text=values["text"],
+        category=category or Category.GOVERNANCE,
+        priority=one_of(Priority, values["priority"]) or Priority.NORMAL,
+        risk_strategy=one_of(Strategy, values["risk_strategy"]),
+        rule=rule,
+        emergency=values["emergency"] == "true",
+        change_note=values["change_note"],
+    )
+    return draft, errors + rule_errors
+
+
+def _rule(values: Values) -> tuple[RuleDraft | None, list[FieldError]]:
+    engine = one_of(RuleEngine, values["rule_engine"])
+    if engine is None:
+        if values["rule_source"] or values["rule_examples"]:
+            return None, [
+                FieldError("/rule/engine", "Choose the language of the rule, or leave the rule out.")
+            ]
+        return None, []
+    examples, errors = [], []
+    for number, line in enumerate(values["rule_examples"].splitlines()):
+        if not line.strip():
+            continue
+        try:
+            examples.append(msgspec.json.decode(line, type=dict[str, Any]))
+        except (msgspec.DecodeError, RecursionError):
+            errors.append(FieldError(f"/rule/examples/{number}", "This is not a JSON object."))
+    return RuleDraft(engine=engine, source=values["rule_source"], examples=examples), errors
+
+
+def _checked(values: Values) -> PolicyDraft:
+    """Raises Invalid with everything that is wrong, so that an author is sent back once."""
+    draft, errors = _draft(values)
+    try:
+        drafts.check(draft)
+    except Invalid as refusal:
+        errors = [*errors, *refusal.errors]
+    if errors:
+        raise Invalid("The draft cannot be kept like this.", errors=tuple(errors))
+    return draft
+
+
+def _shown(values: Values, figures: Figures, *, previewed: bool) -> dict[str, Any]:
+    """What applies to the text, and how it will read."""
+    draft, _ = _draft(values)
+    known = values["category"] in set(Category)
+    return {
+        "preview": drafts.preview(draft, figures) if known else None,
+        "problem": "Choose a category, and what applies to your text stands here.",
+        "html": to_html(draft.text) if previewed else None,
+    }
+
+
+def _page(
+    request: Request,
+    figures: Figures,
+    actor: Actor | None,
+    policy: PolicyView | None,
+    values: Values,
+    *,
+    status: int = 200,
+    errors: dict[str, str] | None = None,
+    notice: dict[str, str] | None = None,
+    previewed: bool = False,
+) -> Response:
+    heading, lead = "Write a policy", "What is submitted does not change any more; you can still amend it."
+    if policy and policy.state == PolicyState.DRAFT:
+        heading = f"Go on writing {policy.ref}"
+    elif policy:
+        heading = f"Amend {policy.ref}"
+        lead = "The amended text becomes a new version. Its review begins anew, and approvals of the old one end."
+    return page(
+        request,
+        "pages/policies/draft.html",
+        title=heading,
+        status=status,
+        heading=heading,
+        lead=lead,
+        action=f"/policies/{policy.ref}/edit" if policy else "/policies",
+        policy=policy,
+        values=values,
+        errors=errors or {},
+        notice=notice,
+        may_emergency=bool(may_declare_emergency(actor)) or values["emergency"] == "true",
+        **_shown(values, figures, previewed=previewed),
+    )
+
+
+routes: list = [new, create, preview, edit, amend, submit, withdraw]
