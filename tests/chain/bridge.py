@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,10 +49,20 @@ async def one_pass(assembly: Assembly, config: ChainConfig) -> float | None:
     return await anchoring.run(assembly.units, config, assembly.constitution)
 
 
-async def run_until_done(assembly: Assembly, config: ChainConfig, within: float = 30) -> None:
+async def until(question: Callable[[], Awaitable[Any]], within: float = 30) -> Any:
+    """Ask again and again; the first answer that is true."""
     async with asyncio.timeout(within):
-        while (pause := await one_pass(assembly, config)) is not None:
-            await asyncio.sleep(min(pause, 0.1))
+        while True:
+            if answer := await question():
+                return answer
+            await asyncio.sleep(0.05)
+
+
+async def run_until_done(assembly: Assembly, config: ChainConfig) -> None:
+    async def done() -> bool:
+        return await one_pass(assembly, config) is None
+
+    await until(done)
 
 
 async def policy_on_chain(config: ChainConfig, address: str) -> quantumagi.PolicyAccount | None:
@@ -73,17 +84,22 @@ async def send(config: ChainConfig, key: quantumagi.Keypair, *instructions: quan
         signed = quantumagi.sign(list(instructions), key, blockhash)
         await node.send(bytes(signed))
         signature = str(signed.signatures[0])
-        async with asyncio.timeout(10):
-            while (found := (await node.statuses([signature]))[0]) is None or found.level == "processed":
-                await asyncio.sleep(0.05)
-        assert found.error is None
+
+        async def landed() -> rpc.Status | None:
+            (found,) = await node.statuses([signature])
+            return found if found and found.level != "processed" else None
+
+        assert (await until(landed)).error is None
         return signature
 
 
-async def rich_key(config: ChainConfig) -> quantumagi.Keypair:
+async def rich_key(config: ChainConfig, lamports: int = 10**9) -> quantumagi.Keypair:
     key = quantumagi.Keypair()
-    async with rpc.connect(config) as node, asyncio.timeout(10):
-        await node.airdrop(key.pubkey(), 10**9)
-        while await node.account(key.pubkey()) is None:
-            await asyncio.sleep(0.05)
+    await give(config, key.pubkey(), lamports)
     return key
+
+
+async def give(config: ChainConfig, address: Pubkey, lamports: int) -> None:
+    async with rpc.connect(config) as node:
+        await node.airdrop(address, lamports)
+        await until(lambda: node.account(address))

@@ -14,9 +14,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from chain import anchoring, queue
+from chain import queue
 from chain.config import ChainConfig, parse_keypair
 from chain.rpc import Node
+from tests.chain.bridge import run_until_done
 from tests.chain.enacted import Assembly
 from workflows.constitution.document import load
 from workflows.policy_creation import implementation
@@ -53,8 +54,7 @@ async def work(database: str, rpc_url: str) -> None:
     engine = create_async_engine(database)
     assembly = Assembly(engine, load())
     config = ChainConfig(rpc_url=rpc_url, authority=parse_keypair(os.environ["ANCHOR_KEYPAIR"]), timeout=5)
-    while await anchoring.run(assembly.units, config, assembly.constitution) is not None:
-        await asyncio.sleep(0.05)
+    await run_until_done(assembly, config)
 
 
 if __name__ == "__main__":

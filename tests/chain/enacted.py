@@ -82,6 +82,21 @@ class Assembly:
         text: str = TEXT,
     ) -> str:
         """Draft, review, vote (5 for, 2 against, 1 abstaining) and close. The reference of the enacted policy."""
+        ref = await self.put_to_the_vote(title, category, priority, text)
+        await self.pass_time(days=8)
+        async with self.unit() as unit:
+            assert await ballots.close_due(unit, self.constitution.figures) == [ref]
+        assert await self._state(ref) == "enacted"
+        return ref
+
+    async def put_to_the_vote(
+        self,
+        title: str = "Measure before release",
+        category: Category = Category.SAFETY,
+        priority: Priority = Priority.NORMAL,
+        text: str = TEXT,
+    ) -> str:
+        """Draft, review and vote. The reference of a policy whose ballot is open, with all votes cast."""
         figures = self.constitution.figures
         rule = RuleDraft(
             engine="rego",
@@ -106,10 +121,6 @@ class Assembly:
         for number, choice in enumerate([Choice.FOR] * 5 + [Choice.AGAINST] * 2 + [Choice.ABSTAIN]):
             async with self.unit(self.people[f"member{number}"]) as unit:
                 await ballots.cast(unit, ref, choice, digest)
-        await self.pass_time(days=8)
-        async with self.unit() as unit:
-            assert await ballots.close_due(unit, figures) == [ref]
-        assert await self._state(ref) == "enacted"
         return ref
 
     async def suspend(self, ref: str, reason: str = "It does harm that nobody foresaw.") -> None:

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 from solders.keypair import Keypair
 
-from chain import anchoring, explorer, inspection, quantumagi, queue, rpc
+from chain import anchoring, explorer, inspection, quantumagi, queue
 from chain.config import ChainConfig
 from tests.chain.bridge import (
     anchors,
     audited,
     change,
+    give,
     one_pass,
     open_alerts,
     policy_on_chain,
@@ -359,13 +360,7 @@ async def test_a_poor_authority_blocks(assembly: Assembly, start_localnet: Calla
     node = start_localnet()
     config = ChainConfig(rpc_url=node.url, cluster="private", authority=Keypair())
     await assembly.enact()
-    async with rpc.connect(config) as connection:
-        await connection.airdrop(config.authority_address, 4_000_000)
-    for _ in range(100):
-        await asyncio.sleep(0.05)
-        async with rpc.connect(config) as connection:
-            if await connection.account(config.authority_address):
-                break
+    await give(config, config.authority_address, 4_000_000)
     await send(
         config,
         config.authority,
