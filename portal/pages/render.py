@@ -116,7 +116,7 @@ async def frame(request: Request) -> dict[str, Any]:
             "label": constitution.label,
             "sha256": constitution.sha256,
             "problem": constitution.problem,
-            "matches_chain": _matches_chain(row),
+            "matches_chain": row["hash_on_chain"] and row["hash_on_chain"] == constitution.sha256,
         },
         "nav": _nav(request.url.path, actor),
         "inbox_count": row["waiting"],
@@ -130,7 +130,7 @@ async def frame(request: Request) -> dict[str, Any]:
 
 
 NOTHING: dict[str, Any] = dict.fromkeys(
-    ("name", "description", "ahead", "alerts", "personas", "may_anchor", "reason_code")
+    ("name", "description", "ahead", "alerts", "personas", "hash_on_chain")
 )
 
 
@@ -167,8 +167,9 @@ def _frame_query(actor: Actor | None, in_demo: bool) -> sa.Select:
         ahead.label("ahead"),
         sa.select(organisation.c.name).scalar_subquery().label("name"),
         sa.select(organisation.c.description).scalar_subquery().label("description"),
-        sa.select(chain_status.c.may_anchor).scalar_subquery().label("may_anchor"),
-        sa.select(chain_status.c.reason_code).scalar_subquery().label("reason_code"),
+        sa.select(chain_status.c.seen["constitution"]["hash"].astext)
+        .scalar_subquery()
+        .label("hash_on_chain"),
         alerts.scalar_subquery().label("alerts"),
         (personas.scalar_subquery() if in_demo else sa.null()).label("personas"),
         (waiting_count(actor, now) if actor else sa.literal(0)).label("waiting"),
@@ -183,12 +184,6 @@ def _demo(row: dict[str, Any]) -> dict[str, Any]:
         "clock_offset_text": f"{in_words(ahead)} ahead" if ahead else "",
         "now": row["now"],
     }
-
-
-def _matches_chain(row: dict[str, Any]) -> bool | None:
-    if row["reason_code"] == "constitution_mismatch":
-        return False
-    return True if row["may_anchor"] else None
 
 
 def _nav(path: str, actor: Actor | None) -> list[dict[str, Any]]:
