@@ -83,7 +83,7 @@ def create_app(settings: Settings) -> Litestar:
     handler = csrf_layer(handler)
     handler = limits_layer(handler)
     handler = authentication_layer(handler)
-    handler = headers_layer(handler, settings)
+    handler = headers_layer(handler)
     app.asgi_handler = observing_layer(handler)
     return app
 

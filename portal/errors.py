@@ -10,7 +10,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 from litestar import Request, Response
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.types import Receive, Scope, Send
 from sqlalchemy.exc import DBAPIError
 
@@ -98,6 +98,8 @@ def classify(exception: BaseException) -> Fault:
         return _fault(
             exception.status_code, exception.detail, headers=tuple((exception.headers or {}).items())
         )
+    if isinstance(exception, SerializationException):
+        return _fault(400, f"The body cannot be read: {exception}.")
     if isinstance(exception, DBAPIError):
         return _database_fault(exception)
     return _unforeseen()

@@ -30,20 +30,22 @@ FIXED = {
 A_YEAR = "public, max-age=31536000, immutable"
 
 
-def headers_layer(app: ASGIApp, settings: Settings) -> ASGIApp:
+def headers_layer(app: ASGIApp) -> ASGIApp:
     """Add them to every answer, also to those that never reach a handler."""
-    fixed = {**FIXED, **({"Strict-Transport-Security": "max-age=31536000"} if settings.https else {})}
 
     async def layer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
+        settings: Settings = scope["app"].state.settings
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableScopeHeaders.from_message(message)
-                for name, value in fixed.items():
+                for name, value in FIXED.items():
                     headers.setdefault(name, value)
+                if settings.https:
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
                 headers.setdefault("Content-Security-Policy", _content_policy(scope, settings))
                 headers["X-Constitution-Hash"] = scope["app"].state.services.constitution.sha256
                 if scope["path"].startswith("/static/") and message["status"] == 200:

