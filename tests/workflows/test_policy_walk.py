@@ -95,6 +95,8 @@ async def test_who_may_not_review(assembly: Any) -> None:
         with pytest.raises(Refused) as refusal:
             await reviews.decide(a.unit(actor), a.figures, ref, Decision.APPROVE, "Fine.", sha)
         assert refusal.value.code == code
+    with pytest.raises(Invalid, match="decided"):
+        await reviews.decide(a.unit(a.emre), a.figures, ref, "perhaps", "Fine.", sha)
     with pytest.raises(Invalid, match="why"):
         await reviews.decide(a.unit(a.emre), a.figures, ref, Decision.APPROVE, "  ", sha)
     enhanced = await a.create(risk_strategy="enhanced_validation")
@@ -398,6 +400,8 @@ async def test_queues_show_what_waits(assembly: Any, people: Any) -> None:
         ("/title", {"title": "nul \x00"}),
         ("/summary", {"summary": " "}),
         ("/text", {"text": ""}),
+        ("/category", {"category": "other"}),
+        ("/risk_strategy", {"risk_strategy": "none"}),
         ("/text", {"text": "\ud800"}),
         ("/rule/source", {"rule": {"engine": "rego", "source": " "}}),
         ("/rule/examples/0", {"rule": {"engine": "rego", "source": "x", "examples": [{"input": 1}]}}),

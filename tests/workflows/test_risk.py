@@ -8,6 +8,7 @@ this as a floor that may not be fallen below, not as an accuracy for all texts.
 
 from __future__ import annotations
 
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,13 @@ def test_evidence_quotes_the_clause_it_is_about() -> None:
 def test_what_touches_nothing_says_so() -> None:
     [item] = assess(draft("The assembly meets in May.")).evidence
     assert (item.kind, item.level) == ("nothing_found", RiskLevel.LOW)
+
+
+@pytest.mark.parametrize("unit", ["delete logs ", "not ", "delete, and logs. ", "1.1 ", "\n"])
+def test_a_hostile_text_does_not_hold_the_portal_up(unit: str) -> None:
+    started = time.process_time()
+    assess(draft(unit * (200_000 // len(unit))))
+    assert time.process_time() - started < 10, "quadratic growth would take hours"
 
 
 @given(st.text(max_size=300), st.sampled_from([None, *Strategy]), st.sampled_from(list(Category)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -104,10 +105,7 @@ async def fail(unit: Unit, workflow_id: UUID, error: str) -> None:
     """It could not be carried on, for a technical reason. What people decide is never a failure."""
     await _finish_stages(unit, workflow_id, current=StageStatus.FAILED, error=error)
     await _set(unit, workflow_id, WorkflowStatus.FAILED, error=error)
-    subject = (
-        await unit.connection.execute(sa.select(workflow.c.subject).where(workflow.c.id == workflow_id))
-    ).scalar_one()
-    await unit.record("workflow.failed", subject, workflow_id=str(workflow_id), error=error)
+    await _record(unit, "workflow.failed", workflow_id, error=error)
 
 
 async def run_step(
@@ -127,9 +125,15 @@ async def run_step(
         # The savepoint took its rows back; what it would have told the world goes with them.
         del unit.events[published:]
         unit.entries = recorded
-        await _count_failure(unit, workflow_id, stage, f"{type(error).__name__}: {error}"[:2000], job)
+        await _count_failure(unit, workflow_id, stage, _told(error), job)
         return False
     return True
+
+
+def _told(error: Exception) -> str:
+    """The error as anyone may read it: one line, and of a database error not the values it was about."""
+    said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
+    return f"{type(error).__name__}: {said.splitlines()[0] if said else ''}"[:500]
 
 
 async def _count_failure(unit: Unit, workflow_id: UUID, stage: str, error: str, job: str) -> None:
@@ -147,10 +151,17 @@ async def _count_failure(unit: Unit, workflow_id: UUID, stage: str, error: str, 
     if attempts > len(BACK_OFF):
         await fail(unit, workflow_id, error)
         return
+    await _record(unit, "workflow.step_failed", workflow_id, stage=stage, attempts=attempts, error=error)
     due = unit.now + BACK_OFF[attempts - 1]
     await unit.connection.execute(workflow_stage.update().where(here).values(retry_at=due))
     await unit.enqueue(job, {}, due=due)
     unit.publish(f"workflow:{workflow_id}", "retrying", stage=stage, attempts=attempts)
+
+
+async def _record(unit: Unit, type: str, workflow_id: UUID, **payload: Any) -> None:
+    statement = sa.select(workflow.c.subject).where(workflow.c.id == workflow_id)
+    subject = (await unit.connection.execute(statement)).scalar_one()
+    await unit.record(type, subject, workflow_id=str(workflow_id), **payload)
 
 
 async def _finish_stages(

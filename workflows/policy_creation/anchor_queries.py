@@ -17,7 +17,7 @@ from workflows.storage import tables as t
 from workflows.storage.paging import page_of
 
 
-def anchor_view(row: Mapping[str, Any]) -> AnchorView:
+def anchor_view(row: Mapping[Any, Any]) -> AnchorView:
     """From an anchor's row with its policy's `ref`."""
     return build(
         AnchorView,
@@ -87,7 +87,7 @@ async def workflow(connection: AsyncConnection, workflow_id: UUID) -> WorkflowVi
     )
 
 
-def _stage(row: Mapping[str, Any]) -> StageView:
+def _stage(row: Mapping[Any, Any]) -> StageView:
     started, completed = row["started_at"], row["completed_at"]
     took = round((completed - started).total_seconds() * 1000) if started and completed else None
     return build(StageView, row, duration_ms=took)

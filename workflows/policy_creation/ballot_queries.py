@@ -47,7 +47,7 @@ def _mine(actor: Actor | None) -> sa.Select:
     )
 
 
-def _ballot_view(row: Mapping[str, Any], actor: Actor | None, now: datetime) -> BallotView:
+def _ballot_view(row: Mapping[Any, Any], actor: Actor | None, now: datetime) -> BallotView:
     state = BallotState(row["state"])
     has_voted = row["code"] is not None
     return build(
@@ -61,7 +61,7 @@ def _ballot_view(row: Mapping[str, Any], actor: Actor | None, now: datetime) -> 
     )
 
 
-def _receipt_view(row: Mapping[str, Any], *, mine: bool, **others: Any) -> ReceiptView:
+def _receipt_view(row: Mapping[Any, Any], *, mine: bool, **others: Any) -> ReceiptView:
     given = {"counting": True, "in_root": None, **others}
     return build(ReceiptView, row, ballot_state=row["state"], mine=mine, **given)
 
@@ -188,7 +188,7 @@ async def receipt(connection: AsyncConnection, code: str, actor: Actor | None = 
 
 
 async def _place_under_root(
-    connection: AsyncConnection, row: Mapping[str, Any]
+    connection: AsyncConnection, row: Mapping[Any, Any]
 ) -> tuple[bool | None, int | None]:
     if row["state"] != BallotState.CLOSED:
         return None, None

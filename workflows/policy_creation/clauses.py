@@ -11,6 +11,7 @@ from workflows.policy_creation.risk_words import IRREGULAR_PLURALS
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,]\d+)*|[€$£,]")
 _BREAK = re.compile(r"(?<=[.!?;:])[\"”’)*_]*\s+|\n\s*\n|\n(?=\s*(?:[-*+|#>]|\d+[.)])\s*)")
 # A clause of its own begins here, so that a “not” before it does not reach over.
+LONGEST = 80  # words; nobody writes longer clauses but to slow a reader down
 _JOINTS = {"but", "however", "while", "whereas", "unless", "except", "although", "though", "instead"}
 _LEADERS = {
     "if",
@@ -66,7 +67,6 @@ def clauses(text: str) -> Iterator[Clause]:
         end = match.start() if match else len(text)
         tokens = [_token(word) for word in _WORD.finditer(text, start, end)]
         for piece in _split(tokens):
-            # A hyphenated word counts as written and in its parts.
             yield Clause(tuple(piece), piece[0].start, piece[-1].end)
         start = match.end() if match else end
 
@@ -78,7 +78,7 @@ def _split(tokens: list[Token]) -> Iterator[list[Token]]:
         comma_ends = token.word == "," and (
             following in {"and", "or", "so", "then", *_JOINTS} or bool(piece and piece[0].word in _LEADERS)
         )
-        if token.word in _JOINTS or comma_ends:
+        if token.word in _JOINTS or comma_ends or len(piece) >= LONGEST:
             if piece:
                 yield piece
             piece = []

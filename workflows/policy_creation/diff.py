@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from typing import Literal
 
 from workflows.policy_creation.views import Diff, DiffLine, DiffPart, FieldDiff, RuleDraft, VersionView
 
@@ -18,6 +19,9 @@ ALIKE = 0.4
 # Comparing takes quadratic time at worst, so there are bounds to how fine it is done.
 MOST_LINES = 6_000  # of both texts; beyond, the whole text is shown as replaced
 MOST_WORK = 20_000_000  # word by word, in products of two lines' lengths; beyond, whole lines are shown
+
+
+FieldName = Literal["title", "summary", "category", "text", "rule"]
 
 
 def compare(ref: str, old: VersionView, new: VersionView) -> Diff:
@@ -48,14 +52,14 @@ def rule_text(rule: RuleDraft | None) -> str:
     return "\n".join([f"engine: {rule.engine}", rule.source, *examples])
 
 
-def _field(name: str, old: str, new: str) -> FieldDiff:
+def _field(name: FieldName, old: str, new: str) -> FieldDiff:
     return FieldDiff(field=name, changed=old != new, lines=list(lines(old, new)))
 
 
 def lines(old: str, new: str) -> Iterator[DiffLine]:
     """The lines of both texts in reading order; removed ones before added ones. An empty text has no line."""
     before, after = _lines(old), _lines(new)
-    blocks = [("replace", 0, len(before), 0, len(after))]
+    blocks: Sequence[tuple[str, int, int, int, int]] = [("replace", 0, len(before), 0, len(after))]
     if len(before) + len(after) <= MOST_LINES:
         blocks = SequenceMatcher(None, before, after).get_opcodes()
     pairs = [pair for kind, *span in blocks if kind == "replace" for pair in _pairs(before, after, *span)]

@@ -13,7 +13,16 @@ from sqlalchemy.dialects.postgresql import insert
 
 from workflows.constitution.figures import Figures
 from workflows.errors import FieldError, Invalid
-from workflows.kinds import CreationStage, PolicyState, Strategy, WorkflowStatus, WorkflowType
+from workflows.kinds import (
+    Category,
+    CreationStage,
+    PolicyState,
+    Priority,
+    RuleEngine,
+    Strategy,
+    WorkflowStatus,
+    WorkflowType,
+)
 from workflows.orchestrator import stages
 from workflows.policy_creation import records, risk
 from workflows.policy_creation.lifecycle import after_amendment, insist_takes
@@ -25,7 +34,7 @@ from workflows.storage.tables import policy, policy_version, reference_counter, 
 from workflows.storage.unit import Unit, new_id
 
 # In characters; the record on chain has hashes only, so these are for people and storage.
-LIMITS = {"title": 200, "summary": 1_000, "text": 200_000, "change_note": 1_000}
+LIMITS = {"title": 200, "summary": 1_000, "text": 100_000, "change_note": 1_000}
 RULE_LIMIT, EXAMPLES_LIMIT, EXAMPLES_BYTES = 20_000, 100, 100_000
 
 
@@ -45,6 +54,11 @@ def check(draft: PolicyDraft) -> None:
             errors.append(FieldError(f"/{field}", "It holds a character that is not text."))
         elif field == "title" and "\n" in value.strip():
             errors.append(FieldError("/title", "A title is one line."))
+    choices = {"category": Category, "priority": Priority, "risk_strategy": Strategy}
+    for field, kinds in choices.items():
+        chosen = getattr(draft, field)
+        if chosen not in list(kinds) and not (field == "risk_strategy" and chosen is None):
+            errors.append(FieldError(f"/{field}", f"Choose one of {', '.join(kinds)}."))
     if draft.rule is not None:
         errors.extend(_check_rule(draft.rule))
     if errors:
@@ -53,6 +67,8 @@ def check(draft: PolicyDraft) -> None:
 
 def _check_rule(rule: RuleDraft) -> list[FieldError]:
     errors = []
+    if rule.engine not in list(RuleEngine):
+        errors.append(FieldError("/rule/engine", f"Choose one of {', '.join(RuleEngine)}."))
     if not rule.source.strip():
         errors.append(FieldError("/rule/source", "The rule is empty; write one, or leave the rule out."))
     elif len(rule.source) > RULE_LIMIT or not storable(rule.source):
@@ -106,7 +122,7 @@ def normalised(draft: PolicyDraft) -> PolicyDraft:
         summary=lf(draft.summary).strip(),
         text=lf(draft.text),
         change_note=lf(draft.change_note).strip(),
-        risk_strategy=Strategy(draft.risk_strategy) if draft.risk_strategy else None,
+        risk_strategy=Strategy(draft.risk_strategy) if draft.risk_strategy in list(Strategy) else None,
         rule=rule,
     )
 

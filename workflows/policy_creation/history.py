@@ -45,6 +45,7 @@ _SENTENCES: dict[str, Callable[[_Payload], str]] = {
     "policy.suspended": lambda p: "Suspended.",
     "anchor.finalized": lambda p: "The record on Solana is final.",
     "anchor.failed": lambda p: "The record could not be written to Solana.",
+    "workflow.step_failed": lambda p: "A step failed for a technical reason and will be tried again.",
     "workflow.failed": lambda p: "The workflow failed for a technical reason.",
 }
 

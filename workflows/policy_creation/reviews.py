@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from workflows.constitution.figures import Figures
-from workflows.errors import Conflict, Invalid
+from workflows.errors import Conflict, FieldError, Invalid
 from workflows.kinds import CreationStage, Decision, PolicyState, WorkflowStatus
 from workflows.orchestrator import stages
 from workflows.policy_creation import ballots
@@ -31,6 +31,7 @@ async def decide(
     Raises Refused (author, no reviewer), Conflict `stale_version` with a link to what changed since, Invalid
     `wrong_stage`, Conflict `already_reviewed`.
     """
+    chosen = _decision(decision)
     row = await lock_policy(unit, ref)
     insist(may_review(unit.actor, row["author_id"]))
     if version_sha256 != row["version_sha256"]:
@@ -40,7 +41,7 @@ async def decide(
     given = await _given(unit, row["id"], row["current_version"])
     if any(item.reviewer_id == unit.actor.id for item in given):
         raise Conflict("You have already decided on this version.", code="already_reviewed")
-    mine = await _keep(unit, row, Decision(decision), said)
+    mine = await _keep(unit, row, chosen, said)
     progress = review_progress(figures.tier(row["strategy"]), row["author_id"], [*given, mine])
     past = _PAST[mine.decision]
     await unit.record(
@@ -54,6 +55,14 @@ async def decide(
     unit.publish(f"policy:{ref}", "reviewed", decision=mine.decision, complete=progress.complete)
     await _move_on(unit, figures, row, mine.decision, progress, said)
     return progress
+
+
+def _decision(decision: str) -> Decision:
+    try:
+        return Decision(decision)
+    except ValueError:
+        error = FieldError("/decision", "Choose approve, return or reject.")
+        raise Invalid("Nothing was decided.", errors=(error,)) from None
 
 
 async def _keep(unit: Unit, row: dict[str, Any], decision: Decision, reason: str) -> ReviewGiven:

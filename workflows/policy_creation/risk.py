@@ -11,7 +11,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from workflows.kinds import Category, RiskLevel, Strategy
 from workflows.policy_creation import risk_words as words
@@ -109,12 +109,13 @@ def _in_clause(field: Field, text: str, clause: Clause) -> Iterator[Evidence]:
     found = [
         (level, kind, thing)
         for position, kinds in _acts(clause.tokens)
+        for negated in (_negated(clause.tokens, position),)
         for kind in kinds
         for thing in objects
-        if (level := _gravity(clause.tokens, position, kind, thing, objects)) is not None
+        if (level := _gravity(kind, thing, negated)) and _bears_on(clause.tokens, position, thing, objects)
     ]
     human = _without_human(clause.tokens)
-    quote = {
+    quote: dict[str, Any] = {
         "field": field,
         "start": clause.start,
         "end": min(clause.end, clause.start + QUOTE),
@@ -180,22 +181,23 @@ def _number(word: str) -> float | None:
     return float(re.sub(r"[.,](?=.*[.,])", "", plain).replace(",", "."))
 
 
-def _gravity(
-    tokens: tuple[Token, ...], act: int, kind: str, thing: _Object, objects: list[_Object]
-) -> RiskLevel | None:
-    """How grave it is that this act is done to this thing; None when it is not, or is ruled out."""
-    distance = min(abs(act - thing.first), abs(act - thing.last))
-    if distance > REACH or thing.first <= act <= thing.last:
-        return None
-    low, high = min(act, thing.first), max(act, thing.last)
-    if thing.first and tokens[thing.first - 1].word == "without":
-        return None  # “published without personal details”
-    if any(other.kind == "editorial" and low < other.first < high for other in objects):
-        return None  # “delete the word “log””: what is deleted is a word
-    negated = _negated(tokens, act)
+def _gravity(kind: str, thing: _Object, negated: bool) -> RiskLevel | None:
+    """How grave it is to do this to that; None when it is not. Protecting something is grave when it is negated."""
     if kind == "protect":
         return words.GRAVITY_UNPROTECTED.get(thing.kind) if negated else None
     return None if negated else words.GRAVITY.get((kind, thing.kind))
+
+
+def _bears_on(tokens: tuple[Token, ...], act: int, thing: _Object, objects: list[_Object]) -> bool:
+    """Whether the act is done to this thing, as far as their places tell."""
+    distance = min(abs(act - thing.first), abs(act - thing.last))
+    if distance > REACH or thing.first <= act <= thing.last:
+        return False
+    if thing.first and tokens[thing.first - 1].word == "without":
+        return False  # “published without personal details”
+    low, high = min(act, thing.first), max(act, thing.last)
+    # “delete the word “log””: what is deleted is a word
+    return not any(other.kind == "editorial" and low < other.first < high for other in objects)
 
 
 def _negated(tokens: tuple[Token, ...], act: int) -> bool:

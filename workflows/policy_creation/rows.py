@@ -12,16 +12,16 @@ from workflows.kinds import AnchorKind, BallotState
 from workflows.policy_creation.views import PersonView, PolicyItem
 from workflows.storage.tables import anchor, ballot, person, policy, policy_version
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
-def build(view: type[T], row: Mapping[str, Any], **others: Any) -> T:
+def build(view: type[T], row: Mapping[Any, Any], **others: Any) -> T:
     """A view from the columns of `row` that bear its fields' names, and from `others`; enums become enums."""
     fields = {name: row[name] for name in view.__struct_fields__ if name in row}
     return msgspec.convert({**fields, **others}, view)
 
 
-def person_view(row: Mapping[str, Any], role: str) -> PersonView:
+def person_view(row: Mapping[Any, Any], role: str) -> PersonView:
     """From the columns `<role>_id`, `<role>_username` and `<role>_name`."""
     return PersonView(id=row[f"{role}_id"], username=row[f"{role}_username"], name=row[f"{role}_name"])
 
@@ -67,5 +67,5 @@ def item_statement() -> sa.Select:
     )
 
 
-def policy_item(row: Mapping[str, Any]) -> PolicyItem:
+def policy_item(row: Mapping[Any, Any]) -> PolicyItem:
     return build(PolicyItem, row, author=person_view(row, "author"))
