@@ -14,7 +14,7 @@ from workflows.storage.tables import governance_clock
 from workflows.storage.unit import Unit, governance_now
 
 DURATION = re.compile(
-    r"P(?:(\d{1,3})W)?(?:(\d{1,3})D)?(?:T(?=\d)(?:(\d{1,4})H)?(?:(\d{1,5})M)?(?:(\d{1,6})S)?)?"
+    r"P(?:(\d{1,3})W)?(?:(\d{1,3})D)?(?:T(?=\d)(?:(\d{1,4})H)?(?:(\d{1,5})M)?(?:(\d{1,6})S)?)?", re.ASCII
 )
 FURTHEST = timedelta(days=366)
 

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from litestar import Request, Response, get
 from prometheus_client import generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -88,7 +87,7 @@ async def metrics(request: Request) -> Response[bytes]:
     if not held.settings.prometheus_enabled or not _may_scrape(request, held.settings.metrics_token):
         raise NotFound("There is nothing at this address.")
     body = generate_latest(held.metrics.registry) + await _from_database(held)
-    return Response(body, media_type=CONTENT_TYPE_LATEST, headers={"Cache-Control": "no-store"})
+    return Response(body, media_type="text/plain; version=0.0.4", headers={"Cache-Control": "no-store"})
 
 
 def _may_scrape(request: Request, token: str | None) -> bool:

@@ -45,7 +45,7 @@ def _flag(value: str) -> bool:
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", value) or not low <= int(value) <= high:
+        if not re.fullmatch(r"[0-9]{1,12}", value) or not low <= int(value) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(value)
 

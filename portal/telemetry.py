@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from workflows.storage.unit import new_id
 
@@ -20,6 +20,7 @@ log = structlog.get_logger("portal.request")
 SECRETS = re.compile(r"password|secret|token|authorization|cookie|keypair", re.I)
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+disable_created_metrics()
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, ParamSpec
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 import sqlalchemy as sa
@@ -68,7 +68,7 @@ def paged(page: Page, request: Request) -> Response[dict[str, Any]]:
     links = []
     for rel, cursor in (("next", page.next), ("prev", page.prev)):
         if cursor:
-            query = [(k, v) for k, v in request.query_params.multi_items() if k != "cursor"]
+            query = [(k, v) for k, v in parse_qsl(request.url.query) if k != "cursor"]
             links.append(f'<{request.url.path}?{urlencode([*query, ("cursor", cursor)])}>; rel="{rel}"')
     content = {
         "items": page.items,
