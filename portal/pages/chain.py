@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chain import explorer
@@ -24,7 +25,7 @@ async def show(
     reader: NamedDependency[AsyncConnection],
     constitution: NamedDependency[Constitution],
     chain_config: NamedDependency[ChainConfig],
-    cursor: str | None = None,
+    cursor: FromQuery[str | None] = None,
 ) -> Response:
     status = (await reader.execute(sa.select(chain_status))).mappings().one_or_none()
     seen = status["seen"] if status else {}
@@ -52,14 +53,16 @@ def _links(config: ChainConfig, seen: dict) -> dict[str, str | None]:
 
 @get("/chain/transactions/{signature:str}", guards=[public], include_in_schema=False)
 async def transaction(
-    request: Request, signature: str, chain_config: NamedDependency[ChainConfig]
+    request: Request, signature: FromPath[str], chain_config: NamedDependency[ChainConfig]
 ) -> Response:
     view = await explorer.transaction_view(chain_config, signature)
     return page(request, "pages/chain/transaction.html", title="Transaction", transaction=view)
 
 
 @get("/chain/accounts/{address:str}", guards=[public], include_in_schema=False)
-async def account(request: Request, address: str, chain_config: NamedDependency[ChainConfig]) -> Response:
+async def account(
+    request: Request, address: FromPath[str], chain_config: NamedDependency[ChainConfig]
+) -> Response:
     view = await explorer.account_view(chain_config, address)
     return page(request, "pages/chain/account.html", title="Account", account=view)
 

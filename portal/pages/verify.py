@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from chain import verify
 from chain.checks import Step
@@ -29,7 +30,7 @@ TITLES = {
 @get("/policies/{ref:str}/verify", guards=[public], include_in_schema=False)
 async def show(
     request: Request,
-    ref: str,
+    ref: FromPath[str],
     actor: NamedDependency[Actor | None],
     constitution: NamedDependency[Constitution],
     chain_config: NamedDependency[ChainConfig],

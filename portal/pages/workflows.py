@@ -6,6 +6,7 @@ from uuid import UUID
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public
@@ -14,7 +15,9 @@ from workflows.policy_creation import queries
 
 
 @get("/workflows/{workflow_id:uuid}", guards=[public], include_in_schema=False)
-async def show(request: Request, workflow_id: UUID, reader: NamedDependency[AsyncConnection]) -> Response:
+async def show(
+    request: Request, workflow_id: FromPath[UUID], reader: NamedDependency[AsyncConnection]
+) -> Response:
     workflow = await queries.workflow(reader, workflow_id)
     return page(
         request,
