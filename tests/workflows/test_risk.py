@@ -84,7 +84,7 @@ def test_what_touches_nothing_says_so() -> None:
 @pytest.mark.parametrize("unit", ["delete logs ", "not ", "delete, and logs. ", "1.1 ", "\n"])
 def test_a_hostile_text_does_not_hold_the_portal_up(unit: str) -> None:
     started = time.process_time()
-    assess(draft(unit * (200_000 // len(unit))))
+    assess(draft(unit * (100_000 // len(unit))))
     assert time.process_time() - started < 10, "quadratic growth would take hours"
 
 

@@ -288,7 +288,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert self.hours_left <= 0, "the comment period is over"
 
 
-Lifecycle.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+Lifecycle.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
 TestLifecycle = Lifecycle.TestCase
 
 

@@ -37,7 +37,7 @@ def test_a_changed_word_is_marked_as_a_word() -> None:
 
 @pytest.mark.parametrize("unit", ["a\n", "a b " * 200 + "\n"])
 def test_a_hostile_text_does_not_hold_the_portal_up(unit: str) -> None:
-    old, new = unit * (200_000 // len(unit)), ("b" + unit) * (190_000 // len(unit))
+    old, new = unit * (100_000 // len(unit)), ("b" + unit) * (90_000 // len(unit))
     started = time.process_time()
     assert list(lines(old, new))
     assert time.process_time() - started < 10, "quadratic growth would take minutes"
