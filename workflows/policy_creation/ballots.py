@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, FieldError, Invalid, NotFound, Refused
-from workflows.kinds import BallotState, Choice, CreationStage, PolicyState, WorkflowStatus
+from workflows.kinds import BallotState, Choice, CreationStage, PolicyState, StageStatus, WorkflowStatus
 from workflows.orchestrator import stages
 from workflows.policy_creation import implementation, records
 from workflows.policy_creation.eligibility import NOT_OPEN, eligibility
@@ -71,7 +71,7 @@ def _may_try(unit: Unit, stage: CreationStage) -> tuple[sa.ColumnElement[bool], 
     retry_at = workflow_stage.c.retry_at
     return (
         workflow_stage.c.key == stage,
-        workflow_stage.c.status == "in_progress",
+        workflow_stage.c.status == StageStatus.IN_PROGRESS,
         sa.or_(retry_at.is_(None), retry_at <= unit.now),
     )
 
@@ -116,7 +116,7 @@ async def _insert_with_electorate(unit: Unit, **values: Any) -> int:
     members = (
         sa.select(person.c.id)
         .where(person.c.active, person.c.roles.contains([Role.MEMBER]))
-        .cte("members", nesting=False)
+        .cte("members")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
     counted = sa.select(sa.func.count()).select_from(members).scalar_subquery()
