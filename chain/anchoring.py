@@ -115,32 +115,30 @@ async def _pass(units: Units, node: Node, config: ChainConfig, constitution: Con
     async with units() as unit:
         rows = await queue.open_rows(unit)
         known = await unit.row(sa.select(chain_status))
-        waiting = [row for row in rows if row.state == AnchorState.QUEUED and row.due(unit.now)]
         fresh = known and known["reachable"] and unit.now - known["checked_at"] < INSPECTION_LASTS
+        waiting = any(row.state == AnchorState.QUEUED and row.due(unit.now) for row in rows)
     verdict = None
     if waiting or not fresh:
         verdict = await _inspect(units, node, config, constitution)
         if await _find_reset(units, node, config, rows, verdict):
             return _pace(config)
-    sent = [row for row in rows if row.state in queue.SENT]
-    may_send = verdict.may_anchor if verdict else bool(known and known["may_anchor"])
-    await _follow(units, node, sent, resend=may_send)
-    if verdict and verdict.may_anchor:
-        await _submit(units, node, config, constitution, waiting, verdict)
-    return await _next_pass(units, config, blocked=not may_send)
+    may_anchor = verdict.may_anchor if verdict else bool(known and known["may_anchor"])
+    await _follow(units, node, [row for row in rows if row.state in queue.SENT], resend=may_anchor)
+    if verdict and may_anchor:
+        await _submit(units, node, config, constitution, verdict)
+    return await _next_pass(units, config)
 
 
-async def _next_pass(units: Units, config: ChainConfig, *, blocked: bool) -> float | None:
+async def _next_pass(units: Units, config: ChainConfig) -> float | None:
     async with units() as unit:
         rows = await queue.open_rows(unit)
         if not rows:
             return None
         if any(row.state in queue.SENT for row in rows):
             return _pace(config)
-        if blocked:
-            return BLOCKED_PAUSE
-        soonest = min(row.wait(unit.now) for row in rows)
-        return max(_pace(config), soonest.total_seconds())
+        # What could have been signed and was not is blocked, or waits for something; no need to hurry.
+        soonest = min(row.wait(unit.now).total_seconds() for row in rows)
+        return max(_pace(config), soonest) if soonest > 0 else BLOCKED_PAUSE
 
 
 async def _each(rows: Sequence[Row], step: Callable[[Row], Awaitable[None]]) -> None:
@@ -351,15 +349,14 @@ def _is_done(row: Row, found: PolicyAccount | Impossible | None) -> bool:
 
 
 async def _submit(
-    units: Units,
-    node: Node,
-    config: ChainConfig,
-    constitution: Constitution,
-    rows: list[Row],
-    verdict: Verdict,
+    units: Units, node: Node, config: ChainConfig, constitution: Constitution, verdict: Verdict
 ) -> None:
     """Sign what can be signed, store it, send it."""
-    rows = rows[:PER_PASS]
+    async with units() as unit:
+        queued = [row for row in await queue.open_rows(unit) if row.state == AnchorState.QUEUED]
+        # Those not known to wait for something come first, so that they cannot be crowded out.
+        due = sorted((row for row in queued if row.due(unit.now)), key=lambda row: row.error is not None)
+        rows = due[:PER_PASS]
     if not rows:
         return
     addresses = [quantumagi.policy_address(config.program_id, row.chain_policy_id) for row in rows]

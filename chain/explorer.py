@@ -23,7 +23,7 @@ from workflows.storage.unit import rfc3339
 
 EXPLORER = "https://explorer.solana.com"
 _INSTRUCTIONS = {snake(item.name): item for item in IDL.instructions}
-_ACCOUNTS = {item.name: item.ty.fields for item in IDL.accounts}
+_ACCOUNTS: dict[str, Any] = {item.name: item.ty.fields for item in IDL.accounts}  # type: ignore[union-attr]
 _PROGRAMS = {
     MEMO_PROGRAM: "SPL Memo",
     SYSTEM_PROGRAM: "System program",

@@ -166,7 +166,7 @@ def account_step(claimed: Claims, reading: Reading) -> Step:
         "account",
         "The account",
         "Its address follows from the record, the program owns it, and the authority enacted it as it stands here.",
-        [found] if found or anchor is None else _account_checks(claimed, anchor, reading),
+        [found] if found else _account_checks(claimed, anchor, reading) if anchor else [],
         [
             "The first 8 bytes of the record's SHA-256, little-endian, are the policy's id; the program-derived "
             'address of ["policy", id] is the account.'
@@ -252,7 +252,7 @@ def transaction_step(claimed: Claims, reading: Reading, constitution: Constituti
         "It is final on this cluster, proposes and enacts this very record, and its memo says the same in words.",
         checks,
         ["Open the transaction in a Solana explorer and compare its memo with the hashes above."],
-        [anchor and _link(reading, anchor.signature, "The transaction in a Solana explorer")],
+        [_transaction_link(anchor, reading)],
     )
 
 
@@ -266,7 +266,7 @@ def suspension_step(claimed: Claims, reading: Reading, constitution: Constitutio
         if anchor is None
         else _suspension_checks(claimed, anchor, reading, constitution),
         ["Open the transaction in a Solana explorer: its memo has the SHA-256 of the suspension's record."],
-        [anchor and _link(reading, anchor.signature, "The transaction in a Solana explorer")],
+        [_transaction_link(anchor, reading)],
     )
 
 
@@ -378,7 +378,13 @@ def _account_of(instruction: dict[str, Any] | None) -> str | None:
 
 
 def _account_link(claimed: Claims, reading: Reading) -> Link | None:
-    return claimed.anchor and _link(reading, claimed.anchor.account, "The account in a Solana explorer")
+    address = claimed.anchor.account if claimed.anchor else None
+    return _link(reading, address, "The account in a Solana explorer")
+
+
+def _transaction_link(anchor: AnchorClaim | None, reading: Reading) -> Link | None:
+    signature = anchor.signature if anchor else None
+    return _link(reading, signature, "The transaction in a Solana explorer")
 
 
 def _link(reading: Reading, key: str | Pubkey | None, text: str) -> Link | None:

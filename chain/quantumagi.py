@@ -239,7 +239,7 @@ def decode_instruction(data: bytes) -> Any:
 
 def _coder() -> Any:
     # The coder depends on the IDL alone, so any address gives the same.
-    return client(Pubkey.from_string(IDL.metadata["address"])).coder
+    return client(SYSTEM_PROGRAM).coder
 
 
 def constitution_account(data: bytes) -> ConstitutionAccount:
@@ -270,7 +270,7 @@ def policy_account(data: bytes) -> PolicyAccount:
 
 # Errors
 
-_OWN_ERRORS = {error.code: (error.name, error.msg or error.name) for error in IDL.errors}
+_OWN_ERRORS = {error.code: (error.name, error.msg or error.name) for error in IDL.errors or ()}
 _ANCHOR_ERRORS = {int(code): (code.name, message) for code, message in LangErrorMessage.items()}  # type: ignore[attr-defined]
 # What the system program answers when ours asks it to create an account.
 _SYSTEM_ERRORS = {

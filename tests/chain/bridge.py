@@ -49,7 +49,7 @@ async def one_pass(assembly: Assembly, config: ChainConfig) -> float | None:
     return await anchoring.run(assembly.units, config, assembly.constitution)
 
 
-async def until(question: Callable[[], Awaitable[Any]], within: float = 30) -> Any:
+async def until(question: Callable[[], Awaitable[Any]], within: float = 60) -> Any:
     """Ask again and again; the first answer that is true."""
     async with asyncio.timeout(within):
         while True:

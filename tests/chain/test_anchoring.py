@@ -375,7 +375,7 @@ async def test_a_poor_authority_blocks(assembly: Assembly, start_localnet: Calla
 async def test_a_decision_under_another_constitution_waits(assembly: Assembly, config: ChainConfig) -> None:
     await assembly.enact()
     await change(assembly, "UPDATE anchor SET constitution_sha256 = :other", other="0" * 64)
-    await one_pass(assembly, config)
+    assert await one_pass(assembly, config) == anchoring.BLOCKED_PAUSE
     (row,) = await anchors(assembly)
     assert row["state"] == "queued"
     assert "not the one in force" in row["error"]

@@ -49,7 +49,7 @@ async def die_at(point: str, assembly: Assembly, config: ChainConfig) -> None:
         cwd=ROOT,
         env={**os.environ, "ANCHOR_KEYPAIR": json.dumps(list(bytes(config.authority)))},
     )
-    assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
+    assert await asyncio.wait_for(process.wait(), 120) == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
