@@ -10,6 +10,7 @@ from hashlib import sha256
 import msgspec
 import pytest
 from solders.keypair import Keypair
+from solders.signature import Signature
 
 from chain import anchoring, explorer, inspection, quantumagi, queue
 from chain.config import ChainConfig
@@ -30,7 +31,7 @@ from tests.chain.bridge import (
 )
 from tests.chain.enacted import Assembly
 from tests.chain.localnet.node import Node
-from workflows.errors import Conflict
+from workflows.errors import Conflict, Invalid, NotFound, Unavailable
 from workflows.kinds import Category, Priority
 from workflows.policy_creation.records import chain_policy_id
 
@@ -91,6 +92,22 @@ async def test_the_memo_and_the_record_are_what_an_explorer_shows(
     assert account["type"] == "Policy"
     assert account["fields"]["rule"] == row["record"].decode()
     assert account["fields"]["enacted_at"]["time"].endswith("Z")
+
+
+async def test_the_decoded_views_say_plainly_what_they_cannot_show(config: ChainConfig) -> None:
+    unknown, nowhere = str(Signature.new_unique()), str(Keypair().pubkey())
+    for view, wrong, missing in (
+        (explorer.transaction_view, "abc", unknown),
+        (explorer.account_view, "abc", nowhere),
+    ):
+        with pytest.raises(Invalid):
+            await view(config, wrong)
+        with pytest.raises(NotFound):
+            await view(config, missing)
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            await view(replace(config, rpc_url="http://127.0.0.1:9"), missing)
+    program = await explorer.account_view(config, str(config.program_id))
+    assert (program["executable"], program["type"], program["fields"]) == (True, None, {})
 
 
 async def test_many_policies_are_anchored_together(assembly: Assembly, config: ChainConfig) -> None:
