@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import structlog
 from pgqueuer.adapters.persistence.qb import QueryQueueBuilder
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from migrations import async_url
 from workflows.constitution.document import Constitution
+from workflows.errors import Unavailable
 from workflows.roles import SYSTEM, Actor
 from workflows.storage.unit import Event, Unit, governance_now
 
@@ -43,6 +45,18 @@ async def enqueue_job(connection: AsyncConnection, job: str, payload: bytes, del
 
 
 @asynccontextmanager
+async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Raises Unavailable where there is no connection to be had: nobody listens, or all of the pool's are in use."""
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(engine.connect())
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            raise Unavailable("The database does not answer.") from error
+        async with connection.begin():
+            yield connection
+
+
+@asynccontextmanager
 async def begin_unit(
     engine: AsyncEngine,
     *,
@@ -56,7 +70,7 @@ async def begin_unit(
     A failing COMMIT raises and publishes nothing. Publishing that fails is only logged: it tells pages to look
     again, and what they would see is already in the database.
     """
-    async with engine.connect() as connection, connection.begin():
+    async with _transaction(engine) as connection:
         unit = Unit(
             connection=connection,
             now=await governance_now(connection),
@@ -77,5 +91,5 @@ async def begin_unit(
 async def begin_read(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A read-only transaction that sees one state of the database throughout."""
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-    async with reading.connect() as connection, connection.begin():
+    async with _transaction(reading) as connection:
         yield connection

@@ -122,7 +122,7 @@ def _database_fault(exception: DBAPIError) -> Fault:
     if state.startswith("22") or cause == "DataError":  # text with NUL, a number out of range
         return _fault(422, "Some of what was sent holds characters or numbers that cannot be kept.")
     if exception.connection_invalidated or state.startswith(("08", "57P")):
-        return _fault(503, "The database does not answer.", headers=(("Retry-After", "5"),))
+        return _fault(503, "The database does not answer.")
     if state in ("40001", "40P01", "55P03"):
         return _fault(
             503, "Others were changing the same thing. Please try again.", headers=(("Retry-After", "1"),)
@@ -173,6 +173,8 @@ def answer(request: Request, fault: Fault | GovernanceError) -> Response:
             status=fault.status,
             error=_for_template(request, fault),
         )
+    if fault.status == 503:
+        response.headers["Retry-After"] = "5"
     for name, value in fault.headers:
         response.headers[name] = value
     return response
