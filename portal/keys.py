@@ -42,6 +42,7 @@ def chain_config(settings: Settings) -> ChainConfig:
     return ChainConfig(
         rpc_url=settings.rpc_url,
         ws_url=settings.solana_ws_url,
+        explorer_rpc_url=settings.solana_explorer_rpc_url,
         cluster=settings.cluster,
         program_id=Pubkey.from_string(settings.quantumagi_program_id),
         authority=authority,

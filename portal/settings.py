@@ -124,6 +124,7 @@ class Settings:
     solana_cluster: str | None = _var(_cluster, None)
     solana_rpc_url: str | None = _var(_url("http", "https"), None)
     solana_ws_url: str | None = _var(_url("ws", "wss"), None)
+    solana_explorer_rpc_url: str | None = _var(_url("http", "https"), None)
     # Judged by chain.config, which never shows it.
     anchor_keypair: str | None = _var(_text, None, secret=True)
     quantumagi_program_id: str = _var(_address, "8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTUV4")

@@ -45,6 +45,9 @@ _SENTENCES: dict[str, Callable[[_Payload], str]] = {
     "policy.suspended": lambda p: "Suspended.",
     "anchor.finalized": lambda p: "The record on Solana is final.",
     "anchor.failed": lambda p: "The record could not be written to Solana.",
+    "anchor.expired": lambda p: "The transaction expired unseen and is signed anew.",
+    "anchor.reset": lambda p: "The Solana cluster was reset; the record is written again.",
+    "anchor.retried": lambda p: "Writing the record to Solana is tried again.",
     "workflow.step_failed": lambda p: "A step failed for a technical reason and will be tried again.",
     "workflow.failed": lambda p: "The workflow failed for a technical reason.",
 }
