@@ -24,6 +24,12 @@ T = TypeVar("T")
 LARGEST_INTEGER = 2**53 - 1
 DEEPEST = 32  # nesting; far above any example of a rule, far below where recursion ends
 
+SAID = r"\S"  # something is there besides blanks
+SHA256 = "^[0-9a-f]{64}$"
+PATTERN_WORDS = {
+    SAID: "Something must be written here.",
+    SHA256: "Must be a SHA-256 as 64 lower-case hex digits.",
+}
 TYPE_WORDS = {
     "str": "text",
     "int": "a whole number",
@@ -140,6 +146,10 @@ def _field_error(message: str, kind: Any, pointer: str) -> FieldError:
         unit = "character" if found[1] == "str" else "item"
         bound = "At most" if found[2] == "<" else "At least"
         return FieldError(pointer, f"{bound} {found[3]} {unit}{'' if found[3] == '1' else 's'}.")
+    if found := re.fullmatch(r"Expected `str` matching regex '(.*)'", what):
+        return FieldError(
+            pointer, PATTERN_WORDS.get(found[1].replace("\\\\", "\\"), "Has another form than is asked for.")
+        )
     return FieldError(pointer, f"{what}.")
 
 

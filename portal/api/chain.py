@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chain import explorer
 from chain.config import ChainConfig
 from portal.api.answers import problems
-from portal.api.parameters import NO_NUL
 from portal.auth.guards import public
 from workflows.constitution.document import Constitution
 from workflows.kinds import AnchorState
@@ -23,6 +22,7 @@ from workflows.storage.tables import anchor, chain_status
 
 PATH = "/api/v1/chain"
 TAGS = ["Chain"]
+BASE58 = "1-9A-HJ-NP-Za-km-z"
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,9 @@ async def _queue(reader: AsyncConnection) -> dict[AnchorState, int]:
     responses=problems(404),
 )
 async def transaction(
-    signature: Annotated[str, PathParameter(description="In base 58.", max_length=100, pattern=NO_NUL)],
+    signature: Annotated[
+        str, PathParameter(description="64 bytes in base 58.", pattern=f"^[{BASE58}]{{64,88}}$")
+    ],
     chain_config: NamedDependency[ChainConfig],
 ) -> Response[dict[str, Any]]:
     return Response(await explorer.transaction_view(chain_config, signature))
@@ -116,7 +118,9 @@ async def transaction(
     responses=problems(404),
 )
 async def account(
-    address: Annotated[str, PathParameter(description="In base 58.", max_length=60, pattern=NO_NUL)],
+    address: Annotated[
+        str, PathParameter(description="32 bytes in base 58.", pattern=f"^[{BASE58}]{{32,44}}$")
+    ],
     chain_config: NamedDependency[ChainConfig],
 ) -> Response[dict[str, Any]]:
     return Response(await explorer.account_view(chain_config, address))

@@ -15,7 +15,9 @@ VersionNumber = Annotated[int, PathParameter(description="The version's number, 
 Limit = Annotated[int, QueryParameter(description="How many items at most, 1 to 200.", ge=1, le=200)]
 Cursor = Annotated[
     str | None,
-    QueryParameter(description="`next` or `prev` of another page.", max_length=500, pattern=NO_NUL),
+    QueryParameter(
+        description="`next` or `prev` of another page.", max_length=500, pattern="^[A-Za-z0-9_=-]+$"
+    ),
 ]
 Query = Annotated[
     str,

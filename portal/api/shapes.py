@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from portal.api.bodies import Input
+from portal.api.bodies import SAID, SHA256, Input
 from workflows.kinds import (
     Category,
     Choice,
@@ -43,7 +43,7 @@ _VERSION = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 Sha256 = Annotated[
     str,
     Meta(
-        pattern="^[0-9a-f]{64}$",
+        pattern=SHA256,
         description="SHA-256 as 64 lower-case hex digits.",
         examples=[_VERSION],
     ),
@@ -52,7 +52,7 @@ Reason = Annotated[
     str,
     Meta(
         description="Why; shown publicly.",
-        min_length=1,
+        pattern=SAID,
         max_length=REASON_LIMIT,
         examples=["It is clear, and we need it."],
     ),
@@ -81,6 +81,13 @@ VOTE_EXAMPLE = {"choice": "for", "version_sha256": _VERSION}
 COMMENT_EXAMPLE = {"body": "Please say **who** publishes it."}
 
 
+class ExampleIn(Input):
+    """What a rule must answer to an input."""
+
+    input: Annotated[Any, Meta(description="Any JSON that the rule can be asked about.")]
+    expect: Annotated[Any, Meta(description="Its answer.", examples=["allow"])]
+
+
 class RuleIn(Input):
     """An executable rule with examples of what it allows and denies."""
 
@@ -89,18 +96,13 @@ class RuleIn(Input):
         str,
         Meta(
             description="The rule in the engine's language.",
-            min_length=1,
+            pattern=SAID,
             max_length=RULE_LIMIT,
             examples=['package grants\n\nallow if input.action == "publish"'],
         ),
     ]
     examples: Annotated[
-        list[dict[str, Any]],
-        Meta(
-            description="What the rule must say, each as {input, expect}.",
-            max_length=EXAMPLES_LIMIT,
-            examples=[[{"input": {"action": "publish"}, "expect": "allow"}]],
-        ),
+        list[ExampleIn], Meta(description="What the rule must say.", max_length=EXAMPLES_LIMIT)
     ] = msgspec.field(default_factory=list)
 
 
@@ -111,7 +113,7 @@ class DraftIn(Input):
         str,
         Meta(
             description="What it is about, in one line.",
-            min_length=1,
+            pattern=SAID,
             max_length=LIMITS["title"],
             examples=["Publish every grant decision"],
         ),
@@ -120,7 +122,7 @@ class DraftIn(Input):
         str,
         Meta(
             description="The policy in a sentence or two.",
-            min_length=1,
+            pattern=SAID,
             max_length=LIMITS["summary"],
             examples=["Who got a grant, how much and why is published within 30 days."],
         ),
@@ -129,7 +131,7 @@ class DraftIn(Input):
         str,
         Meta(
             description="The full text, Markdown.",
-            min_length=1,
+            pattern=SAID,
             max_length=LIMITS["text"],
             examples=["## Scope\n\nEvery grant decision is published within 30 days, with its reasons."],
         ),
@@ -150,9 +152,7 @@ class DraftIn(Input):
 
     def draft(self) -> PolicyDraft:
         """As the core takes it."""
-        rule = self.rule and RuleDraft(
-            engine=self.rule.engine, source=self.rule.source, examples=self.rule.examples
-        )
+        rule = self.rule and msgspec.convert(msgspec.to_builtins(self.rule), RuleDraft)
         names = [name for name in PolicyDraft.__struct_fields__ if name != "rule"]
         return PolicyDraft(rule=rule, **{name: getattr(self, name) for name in names})
 
@@ -184,7 +184,7 @@ class CommentIn(Input):
         str,
         Meta(
             description="Markdown.",
-            min_length=1,
+            pattern=SAID,
             max_length=COMMENT_LIMIT,
             examples=["Please say who publishes it."],
         ),

@@ -58,6 +58,7 @@ UNKNOWN = "/api/v1/workflows/policy-creation/01890000-0000-7000-8000-00000000000
         ({"rule": {"engine": "prolog", "source": "x"}}, "/rule/engine"),
         ({"rule": {"engine": "rego", "source": "x", "lines": 3}}, "/rule/lines"),
         ({"rule": {"engine": "rego", "source": "x", "examples": [1]}}, "/rule/examples/0"),
+        ({"rule": {"engine": "rego", "source": "x", "examples": [{"input": 1}]}}, "/rule/examples/0/expect"),
         ({"rule": {"engine": "rego", "source": "x", "examples": [{"input": {"n": 2**60}, "expect": "allow"}]}},
          "/rule/examples/0/input/n"),
         ({"rule": {"engine": "rego", "source": "x", "examples": [{"input": {}, "expect": NUL}]}},
