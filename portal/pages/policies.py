@@ -10,8 +10,11 @@ from uuid import UUID
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chain import explorer
+from chain.config import ChainConfig
 from portal.auth.guards import public, requires
 from portal.pages import proposal
 from portal.pages.forms import form
@@ -22,7 +25,7 @@ from workflows.errors import Invalid
 from workflows.kinds import Category, PolicyState, Strategy
 from workflows.markdown import to_html
 from workflows.policy_creation import discussion, implementation, queries
-from workflows.policy_creation.views import CommentView, PolicyView
+from workflows.policy_creation.views import AnchorView, CommentView, PolicyView
 from workflows.roles import Actor, may_comment, may_propose, may_suspend
 from workflows.storage.unit import Unit
 
@@ -248,10 +251,18 @@ async def implemented(
     reader: NamedDependency[AsyncConnection],
     constitution: NamedDependency[Constitution],
     actor: NamedDependency[Actor | None],
+    chain_config: NamedDependency[ChainConfig],
 ) -> Response:
     policy = await queries.policy(reader, constitution.figures, ref)
-    topics = " ".join([f"policy:{ref}", *(f"anchor:{anchor.id}" for anchor in policy.anchors)])
+    anchors = [_with_explorer(anchor, chain_config) for anchor in policy.anchors]
+    policy = structs.replace(policy, anchors=anchors)
+    topics = " ".join([f"policy:{ref}", *(f"anchor:{anchor.id}" for anchor in anchors)])
     return show(request, "implementation", policy, actor, "implementation", "In force", topics=topics)
+
+
+def _with_explorer(anchor: AnchorView, config: ChainConfig) -> AnchorView:
+    url = explorer.transaction_url(config, anchor.signature) if anchor.signature else None
+    return structs.replace(anchor, explorer_url=url)
 
 
 @post("/policies/{ref:str}/suspend", guards=[requires(may_suspend)], status_code=303)

@@ -43,7 +43,7 @@ def frame(policy: PolicyView, actor: Actor | None, current: str) -> dict[str, An
         "policy": policy,
         "tabs": tabs(policy, current),
         "tab_url": _href(policy, current),
-        "stages": stages(policy),
+        "stages": stages,
         "what_next": what_next,
         "may": permissions(policy, actor),
     }
@@ -106,11 +106,11 @@ def _href(policy: PolicyView, key: str) -> str:
     return f"/policies/{policy.ref}/{key}".rstrip("/")
 
 
-def stages(policy: PolicyView) -> list[dict[str, Any]]:
-    """The five steps of policy creation, as the stepper draws them."""
+def stages(policy: PolicyView, now: datetime) -> list[dict[str, Any]]:
+    """The five steps of policy creation, as the stepper draws them. Comments run beside the review (§ 4.8)."""
     reached = _reached(policy)
     ended = policy.state in (PolicyState.REJECTED, PolicyState.WITHDRAWN)
-    details = _stage_details(policy)
+    details = _stage_details(policy, now)
     times = [
         policy.submitted_at,
         None,
@@ -152,16 +152,19 @@ def _reached(policy: PolicyView) -> int:
     return 4
 
 
-def _stage_details(policy: PolicyView) -> list[str | None]:
+def _stage_details(policy: PolicyView, now: datetime) -> list[str | None]:
     review = f"{policy.review.approvals} of {policy.review.needed + policy.review.council_needed} approved"
     if policy.state == PolicyState.RETURNED:
         review = "Sent back to its author"
     days = policy.rules.comment_days.value
+    comments = f"{days} day{'' if days == 1 else 's'}" if days else "None asked for"
+    if days and policy.state == PolicyState.IN_REVIEW and policy.comment_ends_at:
+        comments = "Open now" if policy.comment_ends_at > now else "Over"
     voting = f"{policy.rules.voting_days.value} days"
     return [
         None,
         review if policy.submitted_at else policy.rules.reviewers.text,
-        f"{days} day{'' if days == 1 else 's'}" if days else "None asked for",
+        comments,
         voting if policy.state != PolicyState.REJECTED else "Not passed" if policy.ballot else voting,
         None,
     ]
@@ -290,8 +293,10 @@ def changes(diff: Diff) -> list[dict[str, Any]]:
 
 
 def events(items: list[TimelineItem]) -> list[dict[str, Any]]:
-    """The timeline as it is drawn: what happened, the step that is due now, and what may follow."""
-    current = next((position for position, item in enumerate(items) if item.at is None), None)
+    """The timeline as it is drawn: what happened, what is being done now unless it waits for a date, and the rest."""
+    current = next((n for n, item in enumerate(items) if item.at is None and item.due is None), None)
+    if current is not None and any(item.at is None for item in items[:current]):
+        current = None
     return [
         {
             "title": item.text,

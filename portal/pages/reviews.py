@@ -15,7 +15,7 @@ from portal.pages.refusals import attempt, field_errors
 from portal.pages.render import page, see_other
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
-from workflows.errors import FieldError, Invalid
+from workflows.errors import Conflict, FieldError, Invalid
 from workflows.kinds import Decision, PolicyState
 from workflows.policy_creation import queries, reviews
 from workflows.roles import Actor, may_review_others
@@ -72,7 +72,9 @@ async def decide(
                 values.get("reason", ""),
                 values.get("version_sha256", ""),
             )
-    except Invalid as refusal:
+    except (Invalid, Conflict) as refusal:
+        if isinstance(refusal, Conflict) and refusal.code != "stale_version":
+            raise
         return await _show(request, unit.connection, constitution.figures, ref, actor, values, refusal)
     said = SAID[decision]
     if decision == Decision.APPROVE:
@@ -87,8 +89,10 @@ async def _show(
     ref: str,
     actor: Actor | None,
     values: dict[str, str] | None = None,
-    refusal: Invalid | None = None,
+    refusal: Invalid | Conflict | None = None,
 ) -> Response:
+    """The tab; after a refusal with the reason that was given. A stale reading must be decided anew."""
+    stale = refusal if isinstance(refusal, Conflict) else None
     policy = await queries.policy(connection, figures, ref)
     given = await queries.reviews(connection, ref)
     return show(
@@ -100,9 +104,10 @@ async def _show(
         "Review",
         reviews=given,
         may_decide=proposal.may_review_now(policy, actor, given),
-        values=values or {},
-        errors=field_errors(refusal, "reason") if refusal else {},
-        status=422 if refusal else 200,
+        values={"reason": (values or {}).get("reason")} if stale else values or {},
+        errors=field_errors(refusal, "reason") if isinstance(refusal, Invalid) else {},
+        stale=stale,
+        status=refusal.status if refusal else 200,
     )
 
 

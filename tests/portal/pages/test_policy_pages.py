@@ -378,7 +378,10 @@ async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_
 
     stale = await send(dana, first_reading, f"/policies/{ref}/reviews", decision="approve", reason="Good.")
     assert stale.status_code == 409
-    assert f"/policies/{ref}/changes" in links(check_page(stale)), "a stale reading leads to what changed"
+    reading = check_page(stale)
+    assert f"/policies/{ref}/changes" in links(reading), "a stale reading leads to what changed"
+    kept = values(find_form(reading, f"/policies/{ref}/reviews"))
+    assert kept["reason"].strip() == "Good." and "decision" not in kept
     changes = check_page(await dana.get(f"/policies/{ref}/changes?from=1&to=2"))
     assert [text_of(e) for e in changes.iter("del")] == ["one year"] or "one" in text_of(
         next(changes.iter("del"))
