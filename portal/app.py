@@ -1,10 +1,7 @@
-"""The web application, from its parts."""
+"""The web application: what there is, from top to bottom."""
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,8 +11,28 @@ from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
+import portal.api.anchors
+import portal.api.auth
+import portal.api.ballots
+import portal.api.chain
+import portal.api.constitution
+import portal.api.demo
+import portal.api.openapi
+import portal.api.policies
+import portal.api.policy_creation
+import portal.api.workflows
+import portal.pages.account
+import portal.pages.chain
+import portal.pages.constitution
+import portal.pages.demo
+import portal.pages.drafting
+import portal.pages.home
+import portal.pages.policies
+import portal.pages.reviews
+import portal.pages.verify
+import portal.pages.votes
+import portal.pages.workflows
 from portal import health, live
-from portal.api import openapi
 from portal.auth.csrf import check_csrf, csrf_layer
 from portal.auth.guards import public
 from portal.auth.middleware import authentication_layer
@@ -29,58 +46,55 @@ from portal.static_files import STATIC, static_url
 from portal.telemetry import observing_layer
 
 ROOT = Path(__file__).parent.parent
-PAGES = [
-    "home",
-    "account",
-    "policies",
-    "drafting",
-    "reviews",
-    "votes",
-    "verify",
-    "constitution",
-    "chain",
-    "workflows",
-    "admin",
-    "demo",
+LARGEST_BODY = 1_000_000  # bytes
+
+PAGE_ROUTES = [
+    *portal.pages.home.routes,
+    *portal.pages.account.routes,
+    *portal.pages.policies.routes,
+    *portal.pages.drafting.routes,
+    *portal.pages.reviews.routes,
+    *portal.pages.votes.routes,
+    *portal.pages.verify.routes,
+    *portal.pages.constitution.routes,
+    *portal.pages.chain.routes,
+    *portal.pages.workflows.routes,
+    *portal.pages.demo.routes,
 ]
-API = [
-    "auth",
-    "policy_creation",
-    "policies",
-    "ballots",
-    "anchors",
-    "chain",
-    "constitution",
-    "workflows",
-    "demo",
-    "openapi",
+API_ROUTES = [
+    *portal.api.auth.routes,
+    *portal.api.policy_creation.routes,
+    *portal.api.policies.routes,
+    *portal.api.ballots.routes,
+    *portal.api.anchors.routes,
+    *portal.api.chain.routes,
+    *portal.api.constitution.routes,
+    *portal.api.workflows.routes,
+    *portal.api.demo.routes,
+    *portal.api.openapi.routes,
 ]
 
 
 def create_app(settings: Settings) -> Litestar:
-    api_routes = [*_routes("portal.api", API), *live.routes]
+    files = create_static_files_router(
+        "/static", directories=[STATIC], guards=[public], include_in_schema=False
+    )
     app = Litestar(
-        route_handlers=[
-            *_routes("portal.pages", PAGES),
-            *api_routes,
-            *health.routes,
-            create_static_files_router(
-                path="/static", directories=[STATIC], guards=[public], include_in_schema=False
-            ),
-        ],
+        route_handlers=[*PAGE_ROUTES, *API_ROUTES, *live.routes, *health.routes, files],
         dependencies=dependencies,
         exception_handlers={Exception: handle},
         before_request=check_csrf,
         template_config=TemplateConfig(instance=template_engine()),
-        state=State({"settings": settings, "api_document": openapi.lazily(api_routes)}),
+        state=State(
+            {"settings": settings, "api_document": portal.api.openapi.lazily([*API_ROUTES, *live.routes])}
+        ),
         lifespan=[lifespan],
         openapi_config=None,
-        request_max_body_size=1_000_000,
+        request_max_body_size=LARGEST_BODY,
         logging_config=None,
     )
-    # Around the router, not inside it, so that 404, 405 and refusals pass through them as well.
-    handler = app.asgi_handler
-    handler = csrf_layer(handler)
+    # Around the router, not inside it, so that 404, 405 and refusals pass through them as well. Innermost first.
+    handler = csrf_layer(app.asgi_handler)
     handler = limits_layer(handler)
     handler = authentication_layer(handler)
     handler = headers_layer(handler)
@@ -99,15 +113,3 @@ def template_engine() -> JinjaTemplateEngine:
     environment.filters.update(FILTERS)
     environment.globals["static_url"] = static_url
     return JinjaTemplateEngine.from_environment(environment)
-
-
-def _routes(package: str, modules: list[str]) -> list:
-    """While they are being written: those that are there and import."""
-    found = []
-    for name in modules:
-        if find_spec(f"{package}.{name}"):
-            try:
-                found += import_module(f"{package}.{name}").routes
-            except Exception as error:
-                print(f"NOT SERVED: {package}.{name}: {error!r}", file=sys.stderr)
-    return found
