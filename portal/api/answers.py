@@ -48,7 +48,10 @@ def fresh(request: Request, content: Any, *, revision: int | None = None) -> Res
     resource, under its lock: what surrounds a policy (its anchors, say) changes without its revision.
     """
     digest = hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:16]
-    return tagged(request, content, digest if revision is None else f"{revision}-{digest}")
+    response = tagged(request, content, digest if revision is None else f"{revision}-{digest}")
+    # To be kept by whom it was meant for, and asked for again each time: some answers know who asks.
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
 
 
 @contextmanager

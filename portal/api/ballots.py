@@ -13,10 +13,10 @@ from portal.api.answers import LOCATION, Items, fresh, problems
 from portal.api.bodies import StrictJSON
 from portal.api.http import idempotent
 from portal.api.parameters import NO_NUL, Ref
-from portal.api.shapes import VOTE_EXAMPLE, Receipt, VoteIn
+from portal.api.shapes import VOTE_EXAMPLE, BallotAnswer, Receipt, VoteIn
 from portal.auth.guards import public, requires
 from workflows.policy_creation import ballots, queries
-from workflows.policy_creation.views import BallotView, Opening, ReceiptView, Results
+from workflows.policy_creation.views import Opening, ReceiptView, Results
 from workflows.roles import Actor, Reason, Scope, Verdict
 from workflows.storage.unit import Unit, governance_now
 
@@ -50,8 +50,9 @@ def may_try_to_vote(actor: Actor) -> Verdict:
 )
 async def read(
     request: Request, ref: Ref, reader: NamedDependency[AsyncConnection], actor: NamedDependency[Actor | None]
-) -> Response[BallotView]:
-    return fresh(request, await queries.ballot(reader, ref, actor, await governance_now(reader)))
+) -> Response[BallotAnswer]:
+    ballot = await queries.ballot(reader, ref, actor, await governance_now(reader))
+    return fresh(request, BallotAnswer.of(ballot))
 
 
 @post(

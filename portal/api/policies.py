@@ -253,11 +253,12 @@ async def diff(
     request: Request,
     ref: Ref,
     reader: NamedDependency[AsyncConnection],
+    constitution: NamedDependency[Constitution],
     from_: Annotated[int | None, QueryParameter(name="from", ge=1, le=2**31 - 1)] = None,
     to: Annotated[int | None, QueryParameter(ge=1, le=2**31 - 1)] = None,
 ) -> Response[Diff]:
     if to is None:
-        to = len(await queries.versions(reader, ref))
+        to = (await queries.policy(reader, constitution.figures, ref)).versions
     return fresh(request, await queries.diff(reader, ref, max(to - 1, 1) if from_ is None else from_, to))
 
 

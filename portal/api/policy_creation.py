@@ -18,6 +18,7 @@ from portal.api.http import idempotent
 from portal.api.shapes import (
     DECISION_EXAMPLE,
     POLICY_EXAMPLE,
+    BallotAnswer,
     CreationView,
     DecisionIn,
     PolicyIdentity,
@@ -28,7 +29,7 @@ from workflows.constitution.document import Constitution
 from workflows.errors import NotFound
 from workflows.kinds import WorkflowType
 from workflows.policy_creation import drafts, queries, reviews
-from workflows.policy_creation.views import BallotView, PolicyView, WorkflowView
+from workflows.policy_creation.views import PolicyView, WorkflowView
 from workflows.roles import Actor, may_propose, may_review_others
 from workflows.storage.unit import Unit, governance_now
 
@@ -133,12 +134,14 @@ async def _of_this_kind(connection: AsyncConnection, workflow_id: UUID) -> Workf
 
 async def _ballot(
     connection: AsyncConnection, policy: PolicyView, actor: Actor | None, now: datetime
-) -> BallotView | None:
-    return await queries.ballot(connection, policy.ref, actor, now) if policy.ballot else None
+) -> BallotAnswer | None:
+    if policy.ballot is None:
+        return None
+    return BallotAnswer.of(await queries.ballot(connection, policy.ref, actor, now))
 
 
 def _compose(
-    workflow: WorkflowView, policy: PolicyView, ballot: BallotView | None, config: ChainConfig
+    workflow: WorkflowView, policy: PolicyView, ballot: BallotAnswer | None, config: ChainConfig
 ) -> CreationView:
     own = f"{PATH}/{workflow.id}"
     about = f"/api/v1/policies/{policy.ref}"

@@ -152,7 +152,7 @@ class DraftIn(Input):
 
     def draft(self) -> PolicyDraft:
         """As the core takes it."""
-        rule = self.rule and msgspec.convert(msgspec.to_builtins(self.rule), RuleDraft)
+        rule = msgspec.convert(msgspec.to_builtins(self.rule), RuleDraft) if self.rule else None
         names = [name for name in PolicyDraft.__struct_fields__ if name != "rule"]
         return PolicyDraft(rule=rule, **{name: getattr(self, name) for name in names})
 
@@ -196,6 +196,18 @@ class ReasonIn(Input):
     reason: Reason
 
 
+class BallotAnswer(BallotView):
+    """A ballot; `quorum` and `threshold` are percentages, as their longer names say."""
+
+    quorum: int
+    threshold: int
+
+    @classmethod
+    def of(cls, view: BallotView) -> BallotAnswer:
+        fields = {name: getattr(view, name) for name in BallotView.__struct_fields__}
+        return cls(quorum=view.quorum_percent, threshold=view.threshold_percent, **fields)
+
+
 class PolicyIdentity(View):
     """Which policy and version, and what it hashes to."""
 
@@ -227,7 +239,7 @@ class CreationView(View):
     risk: Risk
     rules: Rules
     review: ReviewProgress
-    ballot: BallotView | None
+    ballot: BallotAnswer | None
     anchors: list[AnchorView]
     links: dict[str, str]
 

@@ -6,6 +6,23 @@ from typing import Any
 
 from tests.portal.api.walk import DRAFT, POLICIES, is_problem, jump, keys, propose, review, vote
 
+# What design/api.md says that each answer holds.
+ADDS = {
+    "policy-creation": {
+        "id", "workflow_id", "workflow_type", "status", "priority", "current_stage", "stages", "progress",
+        "created_at", "updated_at", "constitution", "links", "policy", "risk", "rules", "ballot", "anchors",
+    },
+    "/api/v1/policies/{ref}/ballot": {"mode", "opens_at", "closes_at", "quorum", "threshold", "eligible"},
+    "/api/v1/policies/{ref}/results": {
+        "counts", "base", "turnout", "quorum_met", "threshold", "outcome", "why", "ballot_root",
+    },
+    "/api/v1/anchors/{id}": {
+        "kind", "state", "cluster", "genesis_hash", "signature", "slot", "program", "account", "memo", "record",
+        "explorer_url",
+    },
+    "/api/v1/chain": {"program", "constitution", "authority", "balance_lamports", "queue"},
+}  # fmt: skip
+
 
 async def test_from_draft_to_queued_anchor(api: Any, client: Any) -> None:
     chidi, dana, ada, ben = [await api(name) for name in ("chidi", "dana", "ada", "ben")]
@@ -65,6 +82,12 @@ async def test_from_draft_to_queued_anchor(api: Any, client: Any) -> None:
     assert suspended.status_code == 202, suspended.text
     assert suspended.json()["state"] == "suspended"
     assert {anchor["kind"] for anchor in suspended.json()["anchors"]} == {"policy", "deactivation"}
+
+    assert ADDS["policy-creation"] <= set(done)
+    for address, promised in ADDS.items():
+        if address != "policy-creation":
+            answer = (await client.get(address.replace("{ref}", ref).replace("{id}", anchor["id"]))).json()
+            assert promised <= set(answer), address
 
     told = [item["key"] for item in (await client.get(f"{own}/timeline")).json()["items"]]
     assert told.index("policy.submitted") < told.index("ballot.opened") < told.index("policy.suspended")
