@@ -449,3 +449,17 @@ async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_
 def receipt_code(page) -> str:
     document = check_page(page)
     return text_of(document.find(".//p[@class='receipt-code']/code"))
+
+
+async def test_only_the_council_can_declare_an_emergency(chidi, as_persona, client):
+    farah = await as_persona("farah")
+    offered = find_form(check_page(await farah.get("/policies/new")), "/policies")
+    assert offered.find(".//input[@name='emergency']") is not None
+    page = await chidi.get("/policies/new")
+    assert find_form(check_page(page), "/policies").find(".//input[@name='emergency']") is None
+    forced = await send(chidi, page, "/policies", **DRAFT, emergency="true", do="submit")
+    assert forced.status_code == 403
+    check_page(forced)
+    ref = await propose(farah, emergency="true", risk_strategy="")
+    shown = await client.get(f"/policies/{ref}")
+    assert "Emergency" in shown.text and "open for 3 days" in shown.text
