@@ -29,6 +29,10 @@ def _outcome(payload: _Payload) -> str:
     return f"The ballot closed: {votes['for']} for, {votes['against']} against, {votes['abstain']} abstained. It {outcome}."
 
 
+def _what(payload: _Payload) -> str:
+    return f"The record of its {'suspension' if payload['kind'] == AnchorKind.DEACTIVATION else 'enactment'}"
+
+
 _SENTENCES: dict[str, Callable[[_Payload], str]] = {
     "policy.drafted": lambda p: "Drafted.",
     "policy.edited": lambda p: "Draft edited.",
@@ -43,8 +47,8 @@ _SENTENCES: dict[str, Callable[[_Payload], str]] = {
     "ballot.closed": _outcome,
     "policy.enacted": lambda p: "In force.",
     "policy.suspended": lambda p: "Suspended.",
-    "anchor.finalized": lambda p: "The record on Solana is final.",
-    "anchor.failed": lambda p: "The record could not be written to Solana.",
+    "anchor.finalized": lambda p: f"{_what(p)} is final on Solana.",
+    "anchor.failed": lambda p: f"{_what(p)} could not be written to Solana.",
     "anchor.expired": lambda p: "The transaction expired unseen and is signed anew.",
     "anchor.reset": lambda p: "The Solana cluster was reset; the record is written again.",
     "anchor.retried": lambda p: "Writing the record to Solana is tried again.",
