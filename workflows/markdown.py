@@ -12,7 +12,13 @@ TAGS = {
     "a", "blockquote", "br", "code", "del", "em", "h3", "h4", "h5", "h6", "hr", "li", "ol", "p", "pre", "s",
     "strong", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
-ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "td": {"align"}, "th": {"align"}}
+ATTRIBUTES = {
+    "a": {"href", "title"},
+    "ol": {"start"},
+    "table": {"tabindex"},
+    "td": {"align"},
+    "th": {"align"},
+}
 SCHEMES = {"http", "https", "mailto"}
 
 _parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
@@ -35,6 +41,9 @@ def to_html(markdown: str) -> str:
 def _fit(token: Token, shift: int) -> None:
     if token.type in ("heading_open", "heading_close"):
         token.tag = f"h{min(int(token.tag[1]) + shift, 6)}"
+    # A wide table scrolls within itself, and who has no mouse must get there to do it.
+    if token.type == "table_open":
+        token.attrSet("tabindex", "0")
     # nh3 drops style attributes, so a table's alignment is carried by the attribute it keeps.
     if token.type in ("td_open", "th_open") and (style := token.attrGet("style")):
         token.attrSet("align", str(style).removeprefix("text-align:"))
