@@ -17,10 +17,11 @@ from portal.auth.csrf import csrf_token
 from portal.auth.tokens import seal, secret_of, unseal
 from portal.cookies import cookie
 from portal.pages.filters import in_words
-from portal.pages.inbox import waiting_count
 from workflows.errors import Unavailable
+from workflows.policy_creation.queries import waiting
 from workflows.roles import Actor, Role
 from workflows.storage.tables import alert, chain_status, governance_clock, organisation, person
+from workflows.storage.unit import governance_time
 
 log = structlog.get_logger(__name__)
 FLASH = "flash"
@@ -161,7 +162,7 @@ def _frame_query(actor: Actor | None, in_demo: bool) -> sa.Select:
             )
         )
     ).where(person.c.persona.is_not(None), person.c.active)
-    now = sa.func.clock_timestamp() + ahead
+    now = governance_time()
     return sa.select(
         now.label("now"),
         ahead.label("ahead"),
@@ -172,8 +173,12 @@ def _frame_query(actor: Actor | None, in_demo: bool) -> sa.Select:
         .label("hash_on_chain"),
         alerts.scalar_subquery().label("alerts"),
         (personas.scalar_subquery() if in_demo else sa.null()).label("personas"),
-        (waiting_count(actor, now) if actor else sa.literal(0)).label("waiting"),
+        (_count(waiting(actor, now)) if actor else sa.literal(0)).label("waiting"),
     )
+
+
+def _count(rows: sa.Subquery) -> sa.ScalarSelect:
+    return sa.select(sa.func.count()).select_from(rows).scalar_subquery()
 
 
 def _demo(row: dict[str, Any]) -> dict[str, Any]:

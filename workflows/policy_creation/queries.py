@@ -307,10 +307,8 @@ async def review_queue(connection: AsyncConnection, actor: Actor) -> list[Policy
     return [policy_item(row) for row in (await connection.execute(statement)).mappings()]
 
 
-async def inbox(
-    connection: AsyncConnection, actor: Actor, now: datetime | sa.ColumnElement[datetime]
-) -> list[InboxItem]:
-    """Reviews and ballots that wait for this person, and policies returned to them: what ends first comes first."""
+def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subquery:
+    """Reviews and ballots that wait for this person, and policies returned to them: (kind, ref, title, due)."""
     columns = (t.policy.c.ref, t.policy.c.title)
     none = sa.null().cast(sa.DateTime(timezone=True))
     voted = sa.exists().where(
@@ -331,7 +329,14 @@ async def inbox(
     returned = sa.select(sa.literal("returned"), *columns, none).where(
         t.policy.c.author_id == actor.id, t.policy.c.state == PolicyState.RETURNED
     )
-    everything = sa.union_all(to_vote, to_review, returned).subquery()
+    return sa.union_all(to_vote, to_review, returned).subquery()
+
+
+async def inbox(
+    connection: AsyncConnection, actor: Actor, now: datetime | sa.ColumnElement[datetime]
+) -> list[InboxItem]:
+    """What waits for this person; what ends first comes first."""
+    everything = waiting(actor, now)
     statement = sa.select(everything).order_by(everything.c.due.asc().nulls_last(), everything.c.ref)
     texts = {
         "vote": "Vote before the ballot closes.",
