@@ -303,7 +303,7 @@ def test_history_is_paged(node: Node) -> None:
 
 
 def test_status_climbs_to_finalized(make_node: Callable[..., Node]) -> None:
-    node = make_node(slot_ms=200, finality_slots=4)
+    node = make_node(slot_ms=1000, finality_slots=3)
     payer = node.rich()
     signature = node.send(node.signed(payer, memo("climb")))
     seen: list[dict] = []
@@ -318,7 +318,7 @@ def test_status_climbs_to_finalized(make_node: Callable[..., Node]) -> None:
 
 
 def test_get_transaction_waits_for_its_commitment(make_node: Callable[..., Node]) -> None:
-    node = make_node(slot_ms=200, finality_slots=6)
+    node = make_node(slot_ms=1000, finality_slots=3)
     signature = node.send(node.signed(payer := node.rich(), memo("wait")))
     assert node.rpc("getTransaction", signature) is None
     assert node.rpc("getSignaturesForAddress", str(payer.pubkey())) == []
