@@ -101,7 +101,7 @@ def reviews_step(claimed: Claims, constitution: Constitution) -> Step:
     return step(
         "reviews",
         "The reviews",
-        f"This very version was approved as its tier asks, by others than its author ({tier.article}).",
+        f"This very version was approved as its tier asks, by others than its author (§ {tier.article}).",
         checks,
         [f"Count the approvals in /api/v1/policies/{claimed.ref}/reviews that carry the version's hash."],
     )
