@@ -69,6 +69,7 @@ class Live:
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.listeners: set[Listener] = set()
+        self.stopping = False
 
     async def publish(self, events: Sequence[Event]) -> None:
         async with self.redis.pipeline(transaction=False) as pipeline:
@@ -84,15 +85,16 @@ class Live:
         try:
             yield
         finally:
+            # Not by cancelling alone: now and then redis-py loses a cancellation that meets the end of a block.
+            self.stopping = True
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})
             for listener in list(self.listeners):
                 self._cut(listener)
 
     async def _follow(self) -> None:
         last = "$"
-        while True:
+        while not self.stopping:
             try:
                 if last == "$":  # an id, so that nothing is lost between two reads
                     newest = await self.redis.xrevrange(STREAM, count=1)

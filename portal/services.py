@@ -49,7 +49,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
     engine = create_engine(settings.database_url)
     pool = BlockingConnectionPool.from_url(
-        settings.redis_url, max_connections=40, timeout=2, socket_connect_timeout=2, decode_responses=True
+        settings.redis_url,
+        max_connections=40,
+        timeout=2,
+        socket_connect_timeout=2,
+        socket_timeout=5,
+        decode_responses=True,
     )
     redis = Redis.from_pool(pool)
     live = Live(redis)
