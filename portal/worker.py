@@ -109,6 +109,7 @@ async def run(settings: Settings) -> None:
         )
         wake = asyncio.Event()
         queue = make_queue(pool, units, held, wake)
+        await sweep(units, held)  # a job whose worker was killed is given to another only after half a minute
         tasks = [
             asyncio.create_task(keep_anchoring(units, held, wake)),
             asyncio.create_task(
