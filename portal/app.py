@@ -37,7 +37,7 @@ from portal.auth.csrf import check_csrf, csrf_layer
 from portal.auth.guards import public
 from portal.auth.middleware import authentication_layer
 from portal.errors import handle
-from portal.headers import headers_layer
+from portal.headers import head_layer, headers_layer
 from portal.limits import limits_layer
 from portal.pages.filters import FILTERS
 from portal.services import dependencies, lifespan
@@ -94,7 +94,8 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
     )
     # Around the router, not inside it, so that 404, 405 and refusals pass through them as well. Innermost first.
-    handler = csrf_layer(app.asgi_handler)
+    handler = head_layer(app.asgi_handler)
+    handler = csrf_layer(handler)
     handler = limits_layer(handler)
     handler = authentication_layer(handler)
     handler = headers_layer(handler)

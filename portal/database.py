@@ -19,6 +19,14 @@ from workflows.storage.unit import Event, Unit, governance_now
 
 Publish = Callable[[Sequence[Event]], Awaitable[None]]
 
+# No request waits long for what another one holds, nor works without end.
+SERVER_SETTINGS = {
+    "application_name": "acgs-portal",
+    "jit": "off",
+    "lock_timeout": "10s",
+    "statement_timeout": "30s",
+}
+
 log = structlog.get_logger(__name__)
 _ENQUEUE = QueryQueueBuilder().build_enqueue_query()
 
@@ -31,7 +39,7 @@ def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
         max_overflow=pool_size,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"timeout": 5, "server_settings": {"application_name": "acgs-portal", "jit": "off"}},
+        connect_args={"timeout": 5, "server_settings": SERVER_SETTINGS},
     )
 
 

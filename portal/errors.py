@@ -121,7 +121,7 @@ def _database_fault(exception: DBAPIError) -> Fault:
     cause = type(getattr(exception.orig, "__cause__", None)).__name__
     if state.startswith("22") or cause == "DataError":  # text with NUL, a number out of range
         return _fault(422, "Some of what was sent holds characters or numbers that cannot be kept.")
-    if exception.connection_invalidated or state.startswith(("08", "57P")):
+    if exception.connection_invalidated or state.startswith(("08", "57")):
         return _fault(503, "The database does not answer.")
     if state in ("40001", "40P01", "55P03"):
         return _fault(

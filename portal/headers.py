@@ -60,6 +60,20 @@ def headers_layer(app: ASGIApp) -> ASGIApp:
     return layer
 
 
+def head_layer(app: ASGIApp) -> ASGIApp:
+    """Answer HEAD wherever GET is answered; the server sends only the head of it (RFC 9110, 9.3.2)."""
+
+    async def layer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await app(scope, receive, send)
+            return
+        inside: Scope = {**scope, "method": "GET"}
+        await app(inside, receive, send)
+        scope["path_template"] = inside.get("path_template", "")  # for the measurements
+
+    return layer
+
+
 def _content_policy(scope: Scope, settings: Settings) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     # Not every browser reads 'self' as covering ws: of the same host.

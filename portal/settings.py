@@ -201,11 +201,6 @@ class Settings:
         """Whether browsers reach the portal by https, so that cookies may insist on it."""
         return (self.base_url or "").startswith("https://")
 
-    @property
-    def origin(self) -> str:
-        """The address people type, without a slash at its end."""
-        return (self.base_url or f"http://{self.host}:{self.port}").rstrip("/")
-
 
 def variable(field_name: str) -> str:
     """The environment variable of a field of Settings."""

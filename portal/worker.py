@@ -14,11 +14,13 @@ from datetime import timedelta
 from functools import partial
 
 import asyncpg
+import sqlalchemy as sa
 import structlog
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 from pgqueuer.domain.errors import RetryRequested
 from pgqueuer.domain.models import Job, Schedule
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chain import anchoring
 from migrations import async_url
@@ -27,12 +29,14 @@ from portal.keys import with_authority
 from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.policy_creation import ballots
+from workflows.storage.tables import idempotency
 from workflows.storage.unit import Unit
 
 log = structlog.get_logger(__name__)
 
 LOOK_AT_CHAIN = 10.0  # seconds between looks at the chain when nothing waits
 RETRIES = 8
+KEYS_KEPT = timedelta(days=7)
 Units = Callable[[], AbstractAsyncContextManager[Unit]]
 
 
@@ -44,6 +48,13 @@ async def sweep(units: Units, held: Services) -> None:
         closed = await ballots.close_due(unit, held.constitution.figures)
     if opened or closed:
         log.info("ballots_moved", opened=opened, closed=closed)
+
+
+async def tidy(engine: AsyncEngine) -> None:
+    """Forget the answers kept under idempotency keys after a week: nobody repeats a request that late."""
+    old = idempotency.c.created_at < sa.func.clock_timestamp() - KEYS_KEPT
+    async with engine.begin() as connection:
+        await connection.execute(idempotency.delete().where(old))
 
 
 def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.Event) -> PgQueuer:
@@ -60,6 +71,10 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.schedule("sweep", "* * * * *")
     async def every_minute(schedule: Schedule) -> None:
         await sweep(units, held)
+
+    @queue.schedule("tidy", "23 * * * *")
+    async def every_hour(schedule: Schedule) -> None:
+        await tidy(held.engine)
 
     return queue
 

@@ -252,6 +252,14 @@ async def test_every_answer_is_fenced_in(client: httpx.AsyncClient, app: Litesta
     assert "strict-transport-security" not in headers and "server" not in headers
 
 
+async def test_head_is_answered_as_get_is(client: httpx.AsyncClient):
+    for path, status in (("/login", 200), ("/nothing", 404), ("/healthz", 200), ("/static/favicon.svg", 200)):
+        answer = await client.head(path)
+        assert (answer.status_code, answer.content) == (status, b"")
+        assert int(answer.headers["content-length"]) > 0
+    assert (await client.head("/demo/clock")).status_code == 405
+
+
 async def test_a_strange_host_does_not_get_into_the_policy(client: httpx.AsyncClient):
     answer = await client.get("/login", headers={"Host": "x; script-src *"})
     assert "script-src *" not in answer.headers["content-security-policy"]

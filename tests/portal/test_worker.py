@@ -23,7 +23,7 @@ from portal import worker
 from portal.database import begin_unit
 from portal.services import Services, open_services
 from portal.settings import Settings
-from workflows.storage.tables import chain_status
+from workflows.storage.tables import chain_status, idempotency, person
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ async def until(true: Callable[[], Awaitable[bool]], seconds: float = 30) -> Non
 async def jobs(engine: AsyncEngine) -> dict[str, int]:
     async with engine.connect() as connection:
         rows = await connection.exec_driver_sql("SELECT status::text, count(*) FROM pgqueuer GROUP BY status")
-        return dict(row._tuple() for row in rows)
+        return {status: count for status, count in rows}  # noqa: C416 – rows are no pairs to dict()
 
 
 async def enqueue(held: Services, delay: timedelta = timedelta()) -> None:
@@ -128,6 +128,27 @@ async def test_an_action_that_is_rolled_back_leaves_no_job(held: Services):
             await unit.enqueue("deadlines", {})
             raise ZeroDivisionError
     assert await jobs(held.engine) == {}
+
+
+async def test_answers_under_idempotency_keys_are_forgotten_after_a_week(app: Litestar):
+    engine = app.state.services.engine
+    async with engine.begin() as connection:
+        owner = (await connection.execute(sa.select(person.c.id).limit(1))).scalar_one()
+        for key, days in (("old", 8), ("new", 6)):
+            await connection.execute(
+                idempotency.insert().values(
+                    key=key,
+                    person_id=owner,
+                    request_sha256="",
+                    status=200,
+                    headers={},
+                    body=b"",
+                    created_at=sa.func.clock_timestamp() - timedelta(days=days),
+                )
+            )
+    await worker.tidy(engine)
+    async with engine.connect() as connection:
+        assert (await connection.execute(sa.select(idempotency.c.key))).scalars().all() == ["new"]
 
 
 async def _is(true: Callable[[], bool]) -> bool:
