@@ -1,7 +1,8 @@
 """A real browser against a real portal.
 
-The demonstration is loaded once, by a first start. Each module's `portal` is then a second start on a copy of that data,
-so that no test finds what another left, and every run proves that a restart keeps everything and leaves no process.
+The demonstration is loaded once, by a first start. A `portal` is then a second start on a copy of that data, so that every
+run proves that a restart keeps everything and leaves no process. Tests that close the demonstration's ballots, by moving
+the clock, have a `portal` of their module's own.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def start(loaded: Path, place: Path) -> Starting:
     return start
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def portal(start: Starting) -> Iterator[Portal]:
     with start() as portal:
         yield portal

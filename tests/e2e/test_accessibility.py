@@ -102,7 +102,7 @@ def violations(page: Page, options: dict[str, Any]) -> dict[str, list[str]]:
              const place = (node) => `${node.html.slice(0, 200)} ${node.failureSummary.slice(0, 300)}`;
              return [report.passes.length, report.violations.map((rule) => [rule.id, rule.nodes.slice(0, 3).map(place)])];
            }""",
-        [NOT_OURS, {**options, "resultTypes": ["violations"]}],
+        [NOT_OURS, {**options, "resultTypes": ["violations"], "preload": False}],
     )
     assert passed
     return dict(found)

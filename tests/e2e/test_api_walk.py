@@ -6,9 +6,11 @@ The in-process tests hold the API to its contract; this one holds the running po
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.conftest import Starting
 from tests.e2e.running import Portal, wait_until
 from tests.e2e.samples import TITLES, Program
 
@@ -18,6 +20,12 @@ DRAFT = {
     "text": "## Rule\n\nA bicycle is lent for one day and comes back clean.\n",
     "category": "governance",
 }
+
+
+@pytest.fixture(scope="module")
+def portal(start: Starting) -> Iterator[Portal]:
+    with start() as portal:
+        yield portal
 
 
 @pytest.fixture

@@ -74,9 +74,11 @@ def test_from_the_vote_to_the_chain_and_back(
     verify(stranger, ref, steps=8)
     look_at_the_chain(stranger, ref)
     hash_the_constitution(stranger)
-    suspend(somebody, ref, javascript)
-    verify(stranger, ref, steps=9)
     tamper(stranger, portal, ref)
+    suspend(somebody, ref)
+    if javascript:  # once is enough to wait for
+        follow_to_finality(somebody, ref, javascript)
+        verify(stranger, ref, steps=9)
 
 
 # --- draft and review ---
@@ -245,7 +247,7 @@ def follow_to_finality(v: Visitor, ref: str, javascript: bool) -> None:
     seen = [_anchor_state(page)]
     while seen[-1] != "finalized":
         assert len(seen) < 400, seen
-        page.wait_for_timeout(100)
+        page.wait_for_timeout(100 if javascript else 700)
         if not javascript:
             page.reload()
         seen.append(_anchor_state(page))
@@ -300,17 +302,17 @@ def hash_the_constitution(v: Visitor) -> None:
     assert answer.headers["x-constitution-hash"] == digest
 
 
-def suspend(v: Visitor, ref: str, javascript: bool) -> None:
+def suspend(v: Visitor, ref: str) -> None:
     v.act_as("farah")
     page = v.goto(f"/policies/{ref}/implementation")
     page.get_by_text("Suspend the policy", exact=True).click()
     page.get_by_label("Why must it be suspended?").fill("A licence in it turned out to be unlawful.")
     v.press("Suspend it now")
     v.sees("A licence in it turned out to be unlawful.")
-    v.goto(f"/policies/{ref}/implementation")
-    follow_to_finality(v, ref, javascript)
-    for account in page.locator(".card", has_text="The record of its suspension").all():
-        expect(account).to_contain_text("Finalized")
+    record = v.goto(f"/policies/{ref}/implementation").locator(
+        ".card", has_text="The record of its suspension"
+    )
+    expect(record).to_have_count(1)
 
 
 # --- what a verifier is for ---
