@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.e2e.browsing import Visitor, launch
 from tests.e2e.running import ROOT, Portal, running, wait_until
-from tests.e2e.samples import Program, names_in
+from tests.e2e.samples import names_in
 
 TO = ROOT / "docs" / "screenshots"
 DESKTOP, PHONE = (1280, 900), (390, 844)
@@ -19,10 +19,10 @@ LARGEST = 200_000  # bytes
 SHOTS: dict[str, tuple[str | None, str, tuple[int, int], str, str | None]] = {
     "home": (None, "/", DESKTOP, "light", None),
     "proposal": (None, "/policies/{ruled}", DESKTOP, "light", ".stepper"),
-    "vote": ("ben", "/policies/{voted}/ballot", PHONE, "light", ".vote"),
+    "vote": ("ben", "/policies/{voted}/ballot", DESKTOP, "light", ".stepper"),
+    "vote-phone": ("ben", "/policies/{voted}/ballot", PHONE, "light", ".vote"),
     "results": (None, "/policies/{enacted}/results", DESKTOP, "light", "#results-title"),
     "verify": (None, "/policies/{enacted}/verify", DESKTOP, "light", "#verify-title"),
-    "verify-phone": (None, "/policies/{arabic}/verify", PHONE, "dark", "#verify-title"),
     "timeline-dark": (None, "/policies/{voted}/timeline", DESKTOP, "dark", "#timeline-title"),
     "constitution-dark": (None, "/constitution", DESKTOP, "dark", None),
 }
@@ -39,8 +39,6 @@ def main() -> None:
 
 def take_all(portal: Portal, browser: Browser) -> None:
     names = names_in(portal)
-    # The newcomer's vote is shown as it is cast, and what came of an earlier one beside it.
-    Program(portal, "ada").vote(names["voting"], "for")
     for name, shot in SHOTS.items():
         file = TO / f"{name}.png"
         take(portal, browser, names, file, *shot)
