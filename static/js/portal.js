@@ -21,6 +21,11 @@
     answer.focus();
   });
 
+  // Nobody asked for a live refetch, so a refusal of one (a session that has just ended) is nothing to tell.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.isError && event.detail.requestConfig?.triggeringEvent?.type === "live") event.detail.shouldSwap = false;
+  });
+
   document.addEventListener("htmx:sendError", () => notice("The portal did not answer. Nothing was sent; try again."));
 
   function notice(text) {
