@@ -125,9 +125,18 @@ def run(settings: Settings) -> None:
         if not stop.is_set() and _wait_until_ready(settings, [*servers, *children], stop):
             _welcome(settings)
         while not stop.wait(0.2):
-            for each in (*servers, *children):
-                each.tend()
+            _tend([*servers, *children], stop)
         say("Stopping.")
+
+
+def _tend(parts: list, stop: threading.Event) -> None:
+    """Start again what has died. One that cannot start at the moment must not take the others with it."""
+    for each in parts:
+        try:
+            each.tend()
+        except Exception as error:
+            say(f"{type(each).__name__} could not be started again; next try in 3 s: {error}")
+            stop.wait(3)
 
 
 def _servers(settings: Settings, stack: ExitStack) -> tuple[Settings, list]:
@@ -201,8 +210,7 @@ def _wait_until_ready(settings: Settings, tended: list, stop: threading.Event) -
                 return True
         except (urllib.error.URLError, OSError):
             pass
-        for each in tended:
-            each.tend()
+        _tend(tended, stop)
         if time.monotonic() > deadline:
             say(f"The portal does not answer yet. See {settings.data_dir / 'logs'}.")
             return False

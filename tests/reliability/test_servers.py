@@ -51,6 +51,19 @@ def test_without_its_database_the_portal_says_so(house: House) -> None:
     house.finalized(ref)
 
 
+def test_a_database_that_cannot_start_is_tried_again(house: House) -> None:
+    """…and meanwhile the rest keeps running."""
+    web, files = house.pid("web"), house.data_dir / "postgres" / "global"
+    with house.nobody_tends():
+        house.kill("postgres")
+        files.rename(files.with_name("taken away"))
+    house.until(lambda: "Postgres could not be started again" in house.output.read_text(), "nobody said so")
+    files.with_name("taken away").rename(files)
+    house.comes_back(from_without="postgres")
+    assert house.pid("web") == web
+    assert house.get("/policies").status_code == 200
+
+
 def test_without_valkey_everything_still_works(house: House) -> None:
     workflow = house.proposed("Valkey goes and comes back")
     own = f"/policies/{workflow['policy']['ref']}"
