@@ -10,8 +10,10 @@ UV := uv==0.13.9
 run: venv
 	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(BIN)/python -m portal
 
+# The browser's tests have a process of their own: Playwright keeps an event loop running for as long as it is there.
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/e2e
+	$(BIN)/python -m pytest tests/e2e
 
 lint: venv
 	$(BIN)/ruff check .
