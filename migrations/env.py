@@ -25,6 +25,8 @@ def run(connection: Connection) -> None:
     connection.exec_driver_sql("SET LOCAL statement_timeout = '120s'")
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
     connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+    # Only a migration may touch the tables of the audit trail (migrations 0002).
+    connection.exec_driver_sql("SET LOCAL audit.migrating = 'on'")
     connection.exec_driver_sql("SET LOCAL statement_timeout = '60s'")
     context.configure(connection=connection, target_metadata=metadata, include_schemas=True)
     with context.begin_transaction():

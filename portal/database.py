@@ -27,19 +27,24 @@ SERVER_SETTINGS = {
     "statement_timeout": "30s",
 }
 
+APP, SEQUENCER = "acgs_app", "acgs_sequencer"  # migrations 0002
+
 log = structlog.get_logger(__name__)
 _ENQUEUE = QueryQueueBuilder().build_enqueue_query()
 
 
-def create_engine(url: str, *, pool_size: int = 20) -> AsyncEngine:
-    """An engine on a PostgreSQL `url` of any spelling; asyncpg is the driver."""
+def create_engine(url: str, *, pool_size: int = 20, role: str = APP) -> AsyncEngine:
+    """An engine on a PostgreSQL `url` of any spelling; asyncpg is the driver.
+
+    Each connection becomes `role`, whoever it signed in as: what the portal cannot need, it cannot do by mistake.
+    """
     return create_async_engine(
         async_url(url),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=5,
         pool_pre_ping=True,
-        connect_args={"timeout": 5, "server_settings": SERVER_SETTINGS},
+        connect_args={"timeout": 5, "server_settings": {**SERVER_SETTINGS, "role": role}},
     )
 
 
@@ -71,6 +76,7 @@ async def begin_unit(
     constitution: Constitution,
     actor: Actor = SYSTEM,
     request_id: str = "",
+    idempotency_key: str = "",
     publish: Publish | None = None,
 ) -> AsyncIterator[Unit]:
     """One transaction as a Unit. Commits at the end, then publishes its events; any exception rolls all back.
@@ -85,6 +91,7 @@ async def begin_unit(
             constitution_sha256=constitution.sha256,
             actor=actor,
             request_id=request_id,
+            idempotency_key=idempotency_key,
             enqueue_job=enqueue_job,
         )
         yield unit

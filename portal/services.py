@@ -92,6 +92,7 @@ async def _unit(request: Request) -> AsyncIterator[Unit]:
         constitution=held.constitution,
         actor=request.scope.get("user") or SYSTEM,
         request_id=request.scope["state"]["request_id"],
+        idempotency_key=request.headers.get("idempotency-key", ""),
         publish=held.live.publish,
     ) as unit:
         yield unit

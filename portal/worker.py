@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chain import anchoring
 from migrations import async_url
-from portal.database import begin_unit
+from portal.database import APP, begin_unit
 from portal.keys import with_authority
 from portal.services import Services, open_services
 from portal.settings import Settings
@@ -105,7 +105,9 @@ async def keep_anchoring(units: Units, held: Services, wake: asyncio.Event) -> N
 @asynccontextmanager
 async def opened_pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
     url = async_url(settings.database_url or "").set(drivername="postgresql")
-    pool = await asyncpg.create_pool(url.render_as_string(hide_password=False), min_size=2, max_size=5)
+    pool = await asyncpg.create_pool(
+        url.render_as_string(hide_password=False), min_size=2, max_size=5, server_settings={"role": APP}
+    )
     try:
         yield pool
     finally:

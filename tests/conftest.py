@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from sqlalchemy.pool import NullPool
 import migrations
 from workflows.constitution.document import Constitution, load
 from workflows.roles import SYSTEM, Actor, Role
-from workflows.storage.tables import person
+from workflows.storage.tables import audit_entry, audit_subject, person
 from workflows.storage.unit import Unit, new_id
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday; governance time of tests that name no other
@@ -144,6 +145,20 @@ def unit(
     return make
 
 
+async def arranged(connection: AsyncConnection) -> None:
+    """Enter in the trail that a test changes rows by hand: no transaction that does commits without an entry."""
+    body = Unit(connection=connection, now=NOW, constitution_sha256="0" * 64).entry(
+        "test.arranged", "test", {}
+    )
+    await connection.execute(sa.insert(audit_entry).values(body=body))
+
+
+async def with_pseudonym(connection: AsyncConnection, actor: Actor) -> Actor:
+    """The actor as the audit trail names them; the database gave the name when it stored the person."""
+    query = sa.select(audit_subject.c.pseudonym).where(audit_subject.c.person_id == actor.id)
+    return replace(actor, pseudonym=str((await connection.execute(query)).scalar_one()))
+
+
 @pytest.fixture
 def people(connection: AsyncConnection) -> Callable[..., Any]:
     """`await people("dana", Role.REVIEWER, expertise=("legal",))`: a stored person, as the Actor they sign in as."""
@@ -168,6 +183,6 @@ def people(connection: AsyncConnection) -> Callable[..., Any]:
                 created_at=created_at,
             )
         )
-        return actor
+        return await with_pseudonym(connection if on is None else on, actor)
 
     return add

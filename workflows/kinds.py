@@ -44,6 +44,15 @@ class CreationStage(StrEnum):
     IMPLEMENTATION = "implementation"
 
 
+class AuditStage(StrEnum):
+    """The steps of audit and transparency, in order."""
+
+    DATA_COLLECTION = "data_collection"
+    AUDIT_ANALYSIS = "audit_analysis"
+    TRANSPARENCY_ASSESSMENT = "transparency_assessment"
+    PUBLIC_REPORTING = "public_reporting"
+
+
 class Priority(StrEnum):
     LOW = "low"
     NORMAL = "normal"
@@ -116,9 +125,17 @@ class BallotState(StrEnum):
     CLOSED = "closed"
 
 
+class BallotMode(StrEnum):
+    """What is published at the close: each choice without its voter, or with."""
+
+    SEALED = "sealed"
+    OPEN = "open"
+
+
 class AnchorKind(StrEnum):
     POLICY = "policy"
     DEACTIVATION = "deactivation"
+    CHECKPOINT = "checkpoint"
 
 
 class AnchorState(StrEnum):

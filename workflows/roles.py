@@ -44,12 +44,14 @@ class Actor:
     roles: frozenset[Role] = frozenset()
     expertise: frozenset[str] = frozenset()
     scopes: frozenset[Scope] = field(default_factory=lambda: frozenset(Scope))
+    pseudonym: str = ""  # by which the audit trail names them (audit.subject)
 
     def has(self, *roles: Role) -> bool:
         return not self.roles.isdisjoint(roles)
 
 
 SYSTEM = Actor(id=None, username="system", name="The portal itself")
+VISITOR = Actor(id=None, username="visitor", name="Somebody who is not signed in", scopes=frozenset())
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ Plain SQL, as it is run; `tests/workflows/test_schema.py` holds it against `work
 
 from __future__ import annotations
 
-from alembic import op
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
+
+from migrations.running import run
 
 revision = "0001"
 down_revision = None
@@ -396,8 +397,3 @@ def upgrade() -> None:
     run(TABLES)
     run(GUARDS)
     run(QueryBuilderEnvironment().build_install_query())
-
-
-def run(script: str) -> None:
-    """Several statements at once, which only asyncpg's own simple-query call takes, in the open transaction."""
-    op.get_bind().connection.dbapi_connection.run_async(lambda connection: connection.execute(script))

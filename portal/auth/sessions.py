@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from portal.auth.tokens import new_refresh_token, sha256_of
 from workflows.roles import Actor, Role, Scope
-from workflows.storage.tables import person, refresh_used, session
+from workflows.storage.tables import audit_subject, person, refresh_used, session
 from workflows.storage.unit import new_id
 
 Kind = Literal["cookie", "bearer", "personal"]
@@ -36,8 +36,15 @@ class SignIn:
 async def load(engine: AsyncEngine, session_id: UUID) -> tuple[Actor, SignIn] | None:
     """Who a live session belongs to, with roles as they are now."""
     statement = (
-        sa.select(person, session.c.id.label("session_id"), session.c.kind, session.c.scopes)
+        sa.select(
+            person,
+            audit_subject.c.pseudonym,
+            session.c.id.label("session_id"),
+            session.c.kind,
+            session.c.scopes,
+        )
         .join_from(session, person)
+        .join(audit_subject, audit_subject.c.person_id == person.c.id)
         .where(session.c.id == session_id, LIVE, person.c.active)
     )
     async with engine.connect() as connection:
@@ -46,7 +53,7 @@ async def load(engine: AsyncEngine, session_id: UUID) -> tuple[Actor, SignIn] | 
 
 
 def actor_of(row: sa.RowMapping, scopes: list[str] | None = None) -> Actor:
-    """The Actor of a row of `person`; without `scopes`, with all of them."""
+    """The Actor of a row of `person` with its `pseudonym`; without `scopes`, with all of them."""
     return Actor(
         id=row["id"],
         username=row["username"],
@@ -54,6 +61,7 @@ def actor_of(row: sa.RowMapping, scopes: list[str] | None = None) -> Actor:
         roles=frozenset(Role(role) for role in row["roles"]),
         expertise=frozenset(row["expertise"]),
         scopes=frozenset(Scope if scopes is None else map(Scope, scopes)),
+        pseudonym=str(row["pseudonym"]),
     )
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from portal.auth.passwords import verify_password
 from portal.auth.sessions import actor_of
 from workflows.roles import Actor
-from workflows.storage.tables import person
+from workflows.storage.tables import audit_subject, person
 from workflows.storage.unit import Unit
 
 WRONG = "This name and password do not go together."
@@ -42,4 +42,8 @@ async def welcome(unit: Unit, row: sa.RowMapping, way: str) -> Actor:
 
 async def _person(unit: Unit, username: str) -> sa.RowMapping | None:
     named = person.c.username == username.strip().lower()
-    return await unit.row(sa.select(person).where(named, person.c.active))
+    return await unit.row(
+        sa.select(person, audit_subject.c.pseudonym)
+        .join(audit_subject, audit_subject.c.person_id == person.c.id)
+        .where(named, person.c.active)
+    )

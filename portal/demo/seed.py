@@ -79,9 +79,16 @@ async def _people(connection: AsyncConnection, now: datetime) -> dict[str, Actor
         for username, name in members()
     ]  # fmt: skip
     await connection.execute(tables.person.insert(), rows)
+    s = tables.audit_subject.c
+    named = dict((await connection.execute(sa.select(s.person_id, s.pseudonym))).tuples().all())
     return {
         row["username"]: Actor(
-            row["id"], row["username"], row["name"], frozenset(row["roles"]), frozenset(row["expertise"])
+            row["id"],
+            row["username"],
+            row["name"],
+            frozenset(row["roles"]),
+            frozenset(row["expertise"]),
+            pseudonym=str(named[row["id"]]),
         )
         for row in rows
     }

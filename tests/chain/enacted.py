@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from portal.database import begin_unit
+from tests.conftest import arranged, with_pseudonym
 from workflows.constitution.document import Constitution
 from workflows.kinds import Category, Choice, Decision, Priority
 from workflows.policy_creation import ballots, drafts, implementation, reviews
@@ -56,7 +57,6 @@ class Assembly:
             for username, held in roles.items():
                 expertise = ["legal"] if username == "emre" else []
                 actor = Actor(new_id(), username, username, frozenset(held), frozenset(expertise))
-                self.people[username] = actor
                 await unit.connection.execute(
                     person.insert().values(
                         id=actor.id,
@@ -67,9 +67,12 @@ class Assembly:
                         created_at=unit.now,
                     )
                 )
+                self.people[username] = await with_pseudonym(unit.connection, actor)
+            await arranged(unit.connection)
 
     async def pass_time(self, **ahead: float) -> None:
         async with self.unit() as unit:
+            await arranged(unit.connection)
             await unit.connection.execute(
                 sa.update(governance_clock).values(ahead=governance_clock.c.ahead + timedelta(**ahead))
             )

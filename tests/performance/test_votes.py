@@ -17,6 +17,7 @@ import httpx
 from portal.auth import sessions
 from portal.auth.tokens import issue
 from portal.database import begin_unit, create_engine
+from tests.conftest import arranged
 from tests.e2e.running import Portal
 from tests.performance.measuring import Timings, Wire, at_once, bare_pool, web_process
 from tests.reliability.house import database_url
@@ -77,8 +78,20 @@ async def measure(portal: Portal, ref: str, digest: str, clients: int) -> tuple[
     pool = await bare_pool(portal.data_dir, clients)
     engine = create_engine(database_url(portal.data_dir))
     constitution = load()
-    members = await pool.fetch("SELECT id, username, name FROM person WHERE 'member' = ANY(roles) AND active")
-    actors = [Actor(row["id"], row["username"], row["name"], frozenset([Role.MEMBER])) for row in members]
+    members = await pool.fetch(
+        "SELECT id, username, name, pseudonym FROM person JOIN audit.subject ON person_id = id "
+        "WHERE 'member' = ANY(roles) AND active"
+    )
+    actors = [
+        Actor(
+            row["id"],
+            row["username"],
+            row["name"],
+            frozenset([Role.MEMBER]),
+            pseudonym=str(row["pseudonym"]),
+        )
+        for row in members
+    ]
     bearers = await sign_in(portal, engine, [row["id"] for row in members])
     wires = [Wire(portal.url) for _ in range(clients)]
 
@@ -121,6 +134,7 @@ async def sign_in(portal: Portal, engine: Any, people: list[UUID]) -> list[dict[
     secret, day = (portal.data_dir / "jwt.secret").read_text().strip(), timedelta(days=1)
     headers = []
     async with engine.begin() as connection:
+        await arranged(connection)
         for person in people:
             session = await sessions.create(connection, person, "bearer", day)
             headers.append({"Authorization": f"Bearer {issue(secret, session, person, 'api', day)}"})

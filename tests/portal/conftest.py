@@ -23,6 +23,7 @@ from portal.auth import csrf, middleware, sessions
 from portal.auth.passwords import hash_password
 from portal.auth.tokens import issue, seal
 from portal.settings import Settings
+from tests.conftest import arranged
 from workflows.roles import Role
 from workflows.storage.tables import organisation, person
 from workflows.storage.unit import new_id
@@ -95,6 +96,7 @@ async def app(application: Litestar, settings: Settings, password_hash: str) -> 
         held = application.state.services
         await held.redis.flushdb()
         async with held.engine.begin() as connection:
+            await arranged(connection)
             await connection.execute(
                 organisation.insert().values(id=1, name="Test Assembly", description="For tests.")
             )
@@ -135,6 +137,7 @@ def client(visit: Callable[[], httpx.AsyncClient]) -> httpx.AsyncClient:
 async def _session(app: Litestar, username: str, kind: sessions.Kind) -> tuple[str, str]:
     """A session's id and its person's id; made in the database, as signing in costs a password hash."""
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         query = sa.select(person.c.id).where(person.c.username == username)
         person_id = (await connection.execute(query)).scalar_one()
         session_id = await sessions.create(connection, person_id, kind, timedelta(hours=1))

@@ -18,6 +18,7 @@ from portal.__main__ import main
 from portal.auth import sessions
 from portal.demo.people import PERSONAS, members
 from portal.settings import Settings
+from tests.conftest import arranged
 from workflows.constitution.document import Constitution
 from workflows.roles import Role
 from workflows.storage.tables import organisation, person
@@ -49,6 +50,7 @@ async def gather(engine: AsyncEngine, _: Constitution) -> bool:
     async with engine.begin() as connection:
         if (await connection.execute(sa.select(sa.func.count()).select_from(person))).scalar_one():
             return False
+        await arranged(connection)
         await connection.execute(
             organisation.insert().values(id=1, name="Mortal Assembly", description="For tests.")
         )

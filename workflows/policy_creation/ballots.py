@@ -19,7 +19,15 @@ import sqlalchemy as sa
 
 from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, FieldError, Invalid, NotFound, Refused
-from workflows.kinds import BallotState, Choice, CreationStage, PolicyState, StageStatus, WorkflowStatus
+from workflows.kinds import (
+    BallotMode,
+    BallotState,
+    Choice,
+    CreationStage,
+    PolicyState,
+    StageStatus,
+    WorkflowStatus,
+)
 from workflows.orchestrator import stages
 from workflows.policy_creation import implementation, records
 from workflows.policy_creation.eligibility import NOT_OPEN, eligibility
@@ -88,6 +96,7 @@ async def open_ballot(unit: Unit, figures: Figures, row: dict[str, Any]) -> None
         version=row["current_version"],
         version_sha256=row["version_sha256"],
         state=BallotState.OPEN,
+        mode=BallotMode.SEALED,
         opens_at=unit.now,
         closes_at=closes_at,
         quorum_percent=rules.quorum.value,
@@ -238,7 +247,7 @@ _CAST = sa.text("""
             CAST(:now AS timestamptz)
         WHERE (SELECT count(*) FROM superseded) >= 0
     )
-    INSERT INTO audit.entry (body, subject, type) VALUES (:body, :ref, 'vote.cast')
+    INSERT INTO audit.entry (body) VALUES (:body)
 """)
 
 
@@ -275,7 +284,6 @@ async def cast(unit: Unit, ref: str, choice: Choice, version_sha256: str, reason
         "code": code,
         "now": unit.now,
         "body": unit.entry("vote.cast", ref, entered, secret=True),
-        "ref": ref,
     }
     await unit.connection.execute(_CAST, vote_values)
     unit.entries += 1

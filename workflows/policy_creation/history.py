@@ -67,10 +67,11 @@ async def timeline(connection: AsyncConnection, figures: Figures, ref: str) -> l
 
 async def _entries(connection: AsyncConnection, ref: str) -> list[sa.RowMapping]:
     e = t.audit_entry.c
-    actor = sa.func.convert_from(e.body, "UTF8").cast(sa.dialects.postgresql.JSONB)["actor"].astext
+    s = t.audit_subject.c
     statement = (
         sa.select(e.number, e.body, t.person.c.name)
-        .outerjoin(t.person, sa.cast(t.person.c.id, sa.Text) == actor)
+        .outerjoin(t.audit_subject, sa.cast(s.pseudonym, sa.Text) == e.actor)
+        .outerjoin(t.person, t.person.c.id == s.person_id)
         .where(e.subject == ref, e.type.not_in(HIDDEN))
         .order_by(e.number)
     )

@@ -6,6 +6,7 @@ only then publishes the live events collected in it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,12 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
+from workflows.audit_transparency import personal as personal_words
 from workflows.roles import SYSTEM, Actor
 from workflows.storage.tables import audit_entry, governance_clock
 
 __all__ = ["Event", "Unit", "governance_now", "governance_time", "new_id"]
 
-ENTRY_SCHEMA = "acgs.audit.entry/1"
+ENTRY_SCHEMA = "acgs.audit.entry/2"
 
 
 def new_id() -> UUID:
@@ -49,35 +51,65 @@ class Unit:
     constitution_sha256: str
     actor: Actor = SYSTEM
     request_id: str = ""
+    idempotency_key: str = ""  # as the client sent it
     # Enqueues a PgQueuer job inside this very transaction: (entrypoint, payload, wall-clock delay).
     enqueue_job: Callable[[AsyncConnection, str, bytes, timedelta], Awaitable[None]] | None = None
     events: list[Event] = field(default_factory=list)
     entries: int = 0
 
-    def entry(self, type: str, subject: str, payload: dict[str, Any], *, secret: bool = False) -> bytes:
-        """The body of one audit entry, RFC 8785 canonical JSON. The payload must be plain JSON.
+    def entry(
+        self,
+        type: str,
+        subject: str,
+        payload: dict[str, Any],
+        *,
+        secret: bool = False,
+        id: UUID | None = None,
+        personal: dict[str, str] | None = None,
+    ) -> bytes:
+        """The body of one audit entry, RFC 8785 canonical JSON (docs/audit.md). The payload must be plain JSON.
 
-        `secret` is for a ballot: the entry names neither the voter nor the request they came by.
+        `secret` is for a ballot: the entry names neither the voter nor the request they came by. `personal` holds
+        commitments to words that are kept outside the log.
         """
-        actor = str(self.actor.id) if self.actor.id else "system"
+        key = self.idempotency_key
         return rfc8785.dumps(
             {
                 "schema": ENTRY_SCHEMA,
-                "id": str(new_id()),
+                "id": str(id or new_id()),
                 "type": type,
                 "subject": subject,
-                "actor": "voter" if secret else actor,
+                "actor": "voter" if secret else self._pseudonym(),
                 "at": rfc3339(self.now),
                 "constitution_sha256": self.constitution_sha256,
                 "request_id": "" if secret else self.request_id,
+                "idempotency_key_sha256": ""
+                if secret or not key
+                else hashlib.sha256(key.encode()).hexdigest(),
                 "payload": payload,
+                "personal": personal or {},
             }
         )
 
-    async def record(self, type: str, subject: str, **payload: Any) -> None:
-        """Append one audit entry: `type` as `policy.submitted`, `subject` as a human reference."""
-        body = self.entry(type, subject, payload)
-        await self.connection.execute(audit_entry.insert().values(body=body, subject=subject, type=type))
+    def _pseudonym(self) -> str:
+        if self.actor.id is None:
+            return self.actor.username  # system or visitor
+        if not self.actor.pseudonym:
+            raise RuntimeError("an actor comes with the pseudonym by which the audit trail names them")
+        return self.actor.pseudonym
+
+    async def record(
+        self, type: str, subject: str, *, personal: dict[str, str] | None = None, **payload: Any
+    ) -> None:
+        """Append one audit entry: `type` as `policy.submitted`, `subject` as a human reference.
+
+        `personal` are words of the actor's own. They are kept outside the log, which holds only a commitment to each.
+        """
+        id = new_id()
+        committed = await personal_words.keep(self.connection, self.actor, id, personal) if personal else {}
+        await self.connection.execute(
+            audit_entry.insert().values(body=self.entry(type, subject, payload, id=id, personal=committed))
+        )
         self.entries += 1
 
     async def enqueue(self, job: str, payload: dict[str, Any], *, due: datetime | None = None) -> None:
