@@ -12,8 +12,11 @@ from litestar.static_files import create_static_files_router
 from litestar.template import TemplateConfig
 
 import portal.api.anchors
+import portal.api.audit
+import portal.api.audit_transparency
 import portal.api.auth
 import portal.api.ballots
+import portal.api.bundles
 import portal.api.chain
 import portal.api.constitution
 import portal.api.demo
@@ -22,6 +25,7 @@ import portal.api.policies
 import portal.api.policy_creation
 import portal.api.workflows
 import portal.pages.account
+import portal.pages.audit
 import portal.pages.chain
 import portal.pages.constitution
 import portal.pages.demo
@@ -29,10 +33,11 @@ import portal.pages.drafting
 import portal.pages.home
 import portal.pages.policies
 import portal.pages.reviews
+import portal.pages.transparency
 import portal.pages.verify
 import portal.pages.votes
 import portal.pages.workflows
-from portal import health, live
+from portal import health, live, tlog
 from portal.auth.csrf import check_csrf, csrf_layer
 from portal.auth.guards import public
 from portal.auth.middleware import authentication_layer
@@ -58,6 +63,8 @@ PAGE_ROUTES = [
     *portal.pages.verify.routes,
     *portal.pages.constitution.routes,
     *portal.pages.chain.routes,
+    *portal.pages.audit.routes,
+    *portal.pages.transparency.routes,
     *portal.pages.workflows.routes,
     *portal.pages.demo.routes,
 ]
@@ -69,6 +76,9 @@ API_ROUTES = [
     *portal.api.anchors.routes,
     *portal.api.chain.routes,
     *portal.api.constitution.routes,
+    *portal.api.bundles.routes,
+    *portal.api.audit.routes,
+    *portal.api.audit_transparency.routes,
     *portal.api.workflows.routes,
     *portal.api.demo.routes,
     *portal.api.openapi.routes,
@@ -80,7 +90,7 @@ def create_app(settings: Settings) -> Litestar:
         "/static", directories=[STATIC], guards=[public], include_in_schema=False
     )
     app = Litestar(
-        route_handlers=[*PAGE_ROUTES, *API_ROUTES, *live.routes, *health.routes, files],
+        route_handlers=[*PAGE_ROUTES, *API_ROUTES, *tlog.routes, *live.routes, *health.routes, files],
         dependencies=dependencies,
         exception_handlers={Exception: handle},
         before_request=check_csrf,
