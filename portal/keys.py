@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -12,7 +13,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from chain.config import ChainConfig, KeypairError, parse_keypair
-from portal.settings import LOCALNET, Settings
+from portal.settings import LOCALNET, Settings, SettingsError
 
 
 def with_jwt_secret(settings: Settings) -> Settings:
@@ -29,6 +30,20 @@ def with_authority(settings: Settings) -> Settings:
         return settings
     kept = made_once(settings.data_dir / "authority.json", lambda: json.dumps(list(bytes(Keypair()))))
     return settings.with_(anchor_keypair=str(kept))
+
+
+def log_key(settings: Settings) -> bytes:
+    """The 32-byte seed of the key that signs the log's checkpoints: theirs, or the one kept in DATA_DIR."""
+    kept = settings.log_key or made_once(
+        settings.data_dir / "log.key", lambda: base64.b64encode(secrets.token_bytes(32)).decode()
+    )
+    try:
+        seed = base64.b64decode(kept.read_text("ascii").strip(), validate=True)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"LOG_KEY: {kept} is not a readable file with 32 bytes in base64.") from error
+    if len(seed) != 32:
+        raise SettingsError(f"LOG_KEY: {kept} holds {len(seed)} bytes, not 32.")
+    return seed
 
 
 def chain_config(settings: Settings) -> ChainConfig:

@@ -92,6 +92,26 @@ def _address(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    if not re.fullmatch(r"[!-*,-~]{1,200}", value):
+        raise ValueError("must be a name without spaces or +, best a host and path as example.org/audit")
+    return value
+
+
+def _witnesses(value: str) -> tuple[tuple[str, str], ...]:
+    """`vkey=address`, comma separated: a witness's verifier key (C2SP signed-note) and where it takes checkpoints."""
+    found = []
+    for item in filter(None, (part.strip() for part in value.split(","))):
+        # The key's base64 may itself hold =, and an address begins with its scheme.
+        match = re.fullmatch(r"([^\s,]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+)=(https?://[^\s,]+)", item)
+        if match is None:
+            raise ValueError(
+                "must be verifier keys with addresses, as name+hash+key=https://…, separated by commas"
+            )
+        found.append((match[1], match[2]))
+    return tuple(found)
+
+
 def _secret(value: str) -> str:
     if len(value) < 32:
         raise ValueError("must be at least 32 characters long")
@@ -129,6 +149,14 @@ class Settings:
     anchor_keypair: str | None = _var(_text, None, secret=True)
     quantumagi_program_id: str = _var(_address, "8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTUV4")
     localnet_port: int = _var(_whole(1, 65534), 8899)
+
+    log_origin: str | None = _var(_origin, None)
+    # Judged by portal.keys: a file's path.
+    log_key: Path | None = _var(Path, None)
+    log_checkpoint_file: Path | None = _var(Path, None)
+    log_witnesses: tuple[tuple[str, str], ...] = _var(_witnesses, ())
+    anchor_interval: int = _var(_whole(1, 604_800), 60)
+    anchor_late_alert: int = _var(_whole(1, 604_800), 900)
 
     prometheus_enabled: bool = _var(_flag, True)
     metrics_token: str | None = _var(_text, None, secret=True)
@@ -171,7 +199,7 @@ class Settings:
         for item in fields(self):
             value = getattr(self, item.name)
             if value is not None:
-                env[variable(item.name)] = str(value).lower() if isinstance(value, bool) else str(value)
+                env[variable(item.name)] = _as_text(value)
         return env
 
     def with_(self, **changes: Any) -> Settings:
@@ -200,6 +228,12 @@ class Settings:
     def https(self) -> bool:
         """Whether browsers reach the portal by https, so that cookies may insist on it."""
         return (self.base_url or "").startswith("https://")
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join("=".join(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def variable(field_name: str) -> str:
