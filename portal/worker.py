@@ -1,4 +1,4 @@
-"""The worker: closes ballots on time and takes anchors to the chain, as told by jobs and, should one be lost, by the clock.
+"""The worker: closes ballots on time, keeps the log and takes anchors to the chain, as told by jobs and by the clock.
 
 Any number may run. Whatever a job does is safe to do twice: deadlines are columns that are looked at under a lock,
 and anchoring picks up what the database says was begun.
@@ -25,7 +25,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chain import anchoring
 from migrations import async_url
 from portal.database import APP, begin_unit
-from portal.keys import with_authority
+from portal.keys import log_key, with_authority
+from portal.log import keep_log, publish_verifiers
 from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.policy_creation import ballots
@@ -120,24 +121,29 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     settings = with_authority(settings)
+    log_key(settings)  # one that cannot be read ends the worker here, with its reason
     async with open_services(settings) as held, opened_pool(settings) as pool:
         units: Units = partial(
             begin_unit, held.engine, constitution=held.constitution, publish=held.live.publish
         )
         wake = asyncio.Event()
         queue = make_queue(pool, units, held, wake)
+        for name in await publish_verifiers(units):
+            log.info("verifier_published", file=name)
         await sweep(units, held)  # a job whose worker was killed is given to another only after half a minute
+        running = asyncio.create_task(
+            queue.run(dequeue_timeout=timedelta(seconds=5), shutdown_on_listener_failure=True)
+        )
         tasks = [
             asyncio.create_task(keep_anchoring(units, held, wake)),
-            asyncio.create_task(
-                queue.run(dequeue_timeout=timedelta(seconds=5), shutdown_on_listener_failure=True)
-            ),
+            asyncio.create_task(keep_log(units, held)),
+            running,
             asyncio.create_task(stop.wait()),
         ]
         log.info("worker_started", cluster=held.chain.cluster)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         queue.shutdown.set()
-        await asyncio.wait(tasks[1:2], timeout=10)
+        await asyncio.wait([running], timeout=10)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
