@@ -343,30 +343,36 @@ END $$;
 # Against ALTER TABLE … DISABLE TRIGGER and DROP TABLE, typed by mistake. Only a superuser can create event triggers;
 # where there is none, roles and triggers stand alone.
 EVENT_TRIGGERS = """
-CREATE FUNCTION audit.refuse_ddl() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-DECLARE touched record;
+-- In no schema, and of no role, that could be dropped together with what it guards.
+CREATE FUNCTION keep_audit_guards() RETURNS event_trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+DECLARE touched text;
 BEGIN
     IF current_setting('audit.migrating', true) = 'on' THEN
         RETURN;
     END IF;
     IF TG_EVENT = 'sql_drop' THEN
-        FOR touched IN SELECT object_identity FROM pg_event_trigger_dropped_objects() WHERE schema_name = 'audit' LOOP
-            RAISE EXCEPTION '% on % is refused: the audit trail keeps its guards', TG_TAG, touched.object_identity
-                USING ERRCODE = 'restrict_violation';
-        END LOOP;
+        SELECT object_identity INTO touched FROM pg_event_trigger_dropped_objects()
+            WHERE schema_name = 'audit' OR (object_type = 'trigger' AND object_identity LIKE 'audited%') LIMIT 1;
     ELSE
-        FOR touched IN SELECT object_identity FROM pg_event_trigger_ddl_commands() WHERE schema_name = 'audit' LOOP
-            RAISE EXCEPTION '% on % is refused: the audit trail keeps its guards', TG_TAG, touched.object_identity
-                USING ERRCODE = 'restrict_violation';
-        END LOOP;
+        SELECT object_identity INTO touched FROM pg_event_trigger_ddl_commands()
+            WHERE schema_name = 'audit' OR object_identity LIKE '% on audit.%' OR object_identity LIKE '%.refuse()' LIMIT 1;
+        -- What was moved away, or switched off.
+        touched := coalesce(touched,
+            (SELECT relname FROM pg_class WHERE relkind = 'r' AND relowner = 'acgs_owner'::regrole
+                AND relnamespace IS DISTINCT FROM to_regnamespace('audit') LIMIT 1),
+            (SELECT tgname || ' on ' || tgrelid::regclass FROM pg_trigger
+                WHERE tgname LIKE 'audited%' AND tgenabled NOT IN ('O', 'A') LIMIT 1));
+    END IF;
+    IF touched IS NOT NULL THEN
+        RAISE EXCEPTION '% on % is refused: the audit trail keeps its guards', TG_TAG, touched
+            USING ERRCODE = 'restrict_violation';
     END IF;
 END $$;
-ALTER FUNCTION audit.refuse_ddl() OWNER TO acgs_owner;
 DO $$
 BEGIN
     IF current_setting('is_superuser') = 'on' THEN
-        CREATE EVENT TRIGGER audit_keeps_its_guards ON ddl_command_end EXECUTE FUNCTION audit.refuse_ddl();
-        CREATE EVENT TRIGGER audit_keeps_its_tables ON sql_drop EXECUTE FUNCTION audit.refuse_ddl();
+        CREATE EVENT TRIGGER audit_keeps_its_guards ON ddl_command_end EXECUTE FUNCTION keep_audit_guards();
+        CREATE EVENT TRIGGER audit_keeps_its_tables ON sql_drop EXECUTE FUNCTION keep_audit_guards();
         ALTER EVENT TRIGGER audit_keeps_its_guards ENABLE ALWAYS;
         ALTER EVENT TRIGGER audit_keeps_its_tables ENABLE ALWAYS;
     END IF;

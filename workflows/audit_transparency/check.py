@@ -330,7 +330,7 @@ async def _stored_roots(connection: AsyncConnection, level: int, first: int, las
     tile = t.audit_tile.c
     query = sa.select(tile.position, tile.root)
     query = query.where(tile.level == level, tile.position >= first, tile.position < last)
-    return dict(await connection.execute(query))
+    return dict((await connection.execute(query)).all())
 
 
 def _checkpoint(row: sa.Row, log: sa.RowMapping | None) -> Iterator[Finding]:
