@@ -23,7 +23,7 @@ from workflows.audit_transparency.notes import Checkpoint, NoteError, VerifierKe
 from workflows.audit_transparency.tree import HEIGHT, LEVELS, WIDTH
 from workflows.storage import tables as t
 
-TILES = 16  # level 0 tiles looked at in one go: 4096 entries of some hundred bytes
+TILES = 4  # level 0 tiles looked at in one go: 1024 entries, so that nothing else waits long
 BATCH = TILES * WIDTH
 MOST = 1000  # findings; whoever has so many needs no more to know
 

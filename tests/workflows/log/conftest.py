@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -75,15 +74,16 @@ def engine_as(url: str, role: str | None = None) -> AsyncEngine:
     return create_async_engine(url, poolclass=NullPool, connect_args=settings)
 
 
-@pytest.fixture
-async def log(fresh_database: str, tmp_path: Path) -> AsyncIterator[TestLog]:
-    made = TestLog(
-        app=engine_as(fresh_database, "acgs_app"),
-        sequencer=engine_as(fresh_database, "acgs_sequencer"),
-        superuser=engine_as(fresh_database),
+def log_on(url: str, place: SecondPlace) -> TestLog:
+    return TestLog(
+        app=engine_as(url, "acgs_app"),
+        sequencer=engine_as(url, "acgs_sequencer"),
+        superuser=engine_as(url),
         signer=Signer(ORIGIN, bytes(range(32))),
-        place=SecondPlace(tmp_path / "place" / "checkpoint"),
+        place=place,
     )
-    yield made
-    for engine in (made.app, made.sequencer, made.superuser):
-        await engine.dispose()
+
+
+@pytest.fixture
+def log(fresh_database: str, tmp_path: Path) -> TestLog:
+    return log_on(fresh_database, SecondPlace(tmp_path / "place" / "checkpoint"))
