@@ -1,4 +1,4 @@
-"""`python -m portal [web|worker|migrate|demo]`; without a word, everything."""
+"""`python -m portal [web|worker|migrate|person|demo]`; without a word, everything."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def main(arguments: list[str]) -> None:
                 worker(settings)
             case ["migrate"]:
                 migrate(settings)
+            case ["person", *rest]:
+                from portal import people
+
+                people.main(settings, rest)
             case ["demo"]:
                 migrate(settings.with_(demo=True))
             case _:

@@ -41,6 +41,7 @@ from portal import health, live, tlog
 from portal.auth.csrf import check_csrf, csrf_layer
 from portal.auth.guards import public
 from portal.auth.middleware import authentication_layer
+from portal.auth.refusals import refusals_layer
 from portal.errors import handle
 from portal.headers import head_layer, headers_layer
 from portal.limits import limits_layer
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> Litestar:
     # Around the router, not inside it, so that 404, 405 and refusals pass through them as well. Innermost first.
     handler = head_layer(app.asgi_handler)
     handler = csrf_layer(handler)
+    handler = refusals_layer(handler)
     handler = limits_layer(handler)
     handler = authentication_layer(handler)
     handler = headers_layer(handler)

@@ -154,6 +154,8 @@ def answer(request: Request, fault: Fault | GovernanceError) -> Response:
     """The fault in the form its reader takes. Returned, not raised, it lets the transaction commit."""
     if isinstance(fault, GovernanceError):
         fault = classify(fault)
+    if fault.status == 403:
+        request.scope["state"]["refusal_code"] = fault.code  # for the audit trail: portal.auth.refusals
     if wants_problem(request):
         response = _problem(request, fault)
     elif "hx-request" in request.headers:

@@ -46,6 +46,11 @@ class Actor:
     scopes: frozenset[Scope] = field(default_factory=lambda: frozenset(Scope))
     pseudonym: str = ""  # by which the audit trail names them (audit.subject)
 
+    @property
+    def subject(self) -> str:
+        """How the audit trail refers to them where an act is about them."""
+        return f"person:{self.pseudonym}"
+
     def has(self, *roles: Role) -> bool:
         return not self.roles.isdisjoint(roles)
 
@@ -136,6 +141,13 @@ def may_vote(actor: Actor | None) -> Verdict:
 def may_suspend(actor: Actor | None) -> Verdict:
     """Constitution § 6.4: the council suspends an enacted policy, with a reason."""
     return _needs(actor, Scope.OPERATE, (Role.COUNCIL,), "suspend a policy")
+
+
+def may_erase(actor: Actor | None, person_id: UUID) -> Verdict:
+    """Everybody erases themselves; an administrator, whoever asks for it."""
+    if actor is not None and actor.id == person_id and Scope.OPERATE in actor.scopes:
+        return True
+    return may_administer(actor)
 
 
 def may_operate(actor: Actor | None) -> Verdict:

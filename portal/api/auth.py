@@ -22,7 +22,7 @@ from portal.auth.signing_in import WRONG, check_password
 from portal.auth.tokens import issue, new_refresh_token, secret_of
 from portal.errors import answer
 from workflows.errors import NotFound, Unauthenticated
-from workflows.roles import Actor, Role, Scope
+from workflows.roles import VISITOR, Actor, Role, Scope
 from workflows.storage.unit import Unit
 
 PATH = "/api/v1/auth"
@@ -124,10 +124,13 @@ async def refresh(
 ) -> Response[Tokens]:
     found = await sessions.refresh(unit.connection, data.refresh_token)
     if isinstance(found, sessions.Refreshed):
-        return Response(_tokens(request, found.session_id, found.person_id, found.refresh_token))
+        unit.actor = found.actor
+        await unit.record("auth.refreshed", found.actor.subject, session=str(found.session_id))
+        return Response(_tokens(request, found.session_id, found.actor.id, found.refresh_token))
     if found is not None:
+        unit.actor = VISITOR
         await unit.record(
-            "auth.refused", "unknown", way="refresh", why="refresh_token_reused", session=str(found)
+            "auth.refused", "person:unknown", way="refresh", why="refresh_token_reused", session=str(found)
         )
     refusal = Unauthenticated(
         "This refresh token is not, or no longer, good. Sign in again.", code="refresh_token"
@@ -146,7 +149,7 @@ async def refresh(
 )
 async def revoke(request: Request, unit: NamedDependency[Unit], actor: NamedDependency[Actor]) -> None:
     await sessions.revoke(unit.connection, request.auth.id)
-    await unit.record("auth.revoked", actor.username, session=str(request.auth.id))
+    await unit.record("auth.revoked", actor.subject, session=str(request.auth.id))
 
 
 @get(
@@ -216,7 +219,7 @@ async def end_token(
 ) -> None:
     if not await sessions.revoke(unit.connection, token_id, actor.id):
         raise NotFound("You have no such token, or it has ended already.")
-    await unit.record("auth.revoked", actor.username, session=str(token_id))
+    await unit.record("auth.revoked", actor.subject, session=str(token_id))
 
 
 def _tokens(request: Request, session_id: UUID, person_id: UUID, refresh_token: str) -> Tokens:

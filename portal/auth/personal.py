@@ -47,5 +47,5 @@ async def create_token(
     lifetime = timedelta(days=days)
     scopes = sorted(set(scopes))
     id = await sessions.create(unit.connection, actor.id, "personal", lifetime, name=name, scopes=scopes)
-    await unit.record("auth.token_made", actor.username, session=str(id), scopes=[*scopes], days=days)
+    await unit.record("auth.token_made", actor.subject, session=str(id), scopes=[*scopes], days=days)
     return PersonalToken(id, name, scopes, days, issue(secret_of(connection), id, actor.id, "api", lifetime))

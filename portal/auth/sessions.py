@@ -36,20 +36,21 @@ class SignIn:
 async def load(engine: AsyncEngine, session_id: UUID) -> tuple[Actor, SignIn] | None:
     """Who a live session belongs to, with roles as they are now."""
     statement = (
-        sa.select(
-            person,
-            audit_subject.c.pseudonym,
-            session.c.id.label("session_id"),
-            session.c.kind,
-            session.c.scopes,
-        )
-        .join_from(session, person)
-        .join(audit_subject, audit_subject.c.person_id == person.c.id)
+        people()
+        .join(session, session.c.person_id == person.c.id)
+        .add_columns(session.c.id.label("session_id"), session.c.kind, session.c.scopes)
         .where(session.c.id == session_id, LIVE, person.c.active)
     )
     async with engine.connect() as connection:
         row = (await connection.execute(statement)).mappings().one_or_none()
     return (actor_of(row, row["scopes"]), SignIn(row["session_id"], row["kind"])) if row else None
+
+
+def people() -> sa.Select:
+    """Persons with the pseudonym that `actor_of` wants."""
+    return sa.select(person, audit_subject.c.pseudonym).join(
+        audit_subject, audit_subject.c.person_id == person.c.id
+    )
 
 
 def actor_of(row: sa.RowMapping, scopes: list[str] | None = None) -> Actor:
@@ -96,7 +97,7 @@ async def create(
 @dataclass(frozen=True)
 class Refreshed:
     session_id: UUID
-    person_id: UUID
+    actor: Actor
     refresh_token: str
 
 
@@ -116,7 +117,8 @@ async def refresh(connection: AsyncConnection, token: str) -> Refreshed | UUID |
         await connection.execute(
             refresh_used.insert().values(refresh_sha256=used, session_id=row.id, used_at=WALL)
         )
-        return Refreshed(row.id, row.person_id, following)
+        owner = (await connection.execute(people().where(person.c.id == row.person_id))).mappings().one()
+        return Refreshed(row.id, actor_of(owner), following)
     owner = sa.select(refresh_used.c.session_id).where(refresh_used.c.refresh_sha256 == used)
     stolen = (await connection.execute(owner)).scalar_one_or_none()
     if stolen:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from portal.auth.passwords import verify_password
-from portal.auth.sessions import actor_of
-from workflows.roles import Actor
-from workflows.storage.tables import audit_subject, person
+from portal.auth.sessions import actor_of, people
+from workflows.roles import VISITOR, Actor
+from workflows.storage.tables import person
 from workflows.storage.unit import Unit
 
 WRONG = "This name and password do not go together."
@@ -21,9 +21,9 @@ async def check_password(unit: Unit, username: str, password: str, way: str) -> 
     row = await _person(unit, username)
     if not await verify_password(row["password_hash"] if row else None, password):
         # A name that nobody has is not kept: it may be a password in the wrong field.
-        await unit.record(
-            "auth.refused", row["username"] if row else "unknown", way=way, why="wrong_password"
-        )
+        unit.actor = VISITOR
+        subject = actor_of(row).subject if row else "person:unknown"
+        await unit.record("auth.refused", subject, way=way, why="wrong_password")
         return None
     return await welcome(unit, row, way)
 
@@ -36,14 +36,10 @@ async def as_persona(unit: Unit, username: str) -> Actor | None:
 
 async def welcome(unit: Unit, row: sa.RowMapping, way: str) -> Actor:
     unit.actor = actor_of(row)
-    await unit.record("auth.signed_in", unit.actor.username, way=way)
+    await unit.record("auth.signed_in", unit.actor.subject, way=way)
     return unit.actor
 
 
 async def _person(unit: Unit, username: str) -> sa.RowMapping | None:
     named = person.c.username == username.strip().lower()
-    return await unit.row(
-        sa.select(person, audit_subject.c.pseudonym)
-        .join(audit_subject, audit_subject.c.person_id == person.c.id)
-        .where(named, person.c.active)
-    )
+    return await unit.row(people().where(named, person.c.active))

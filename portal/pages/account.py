@@ -47,8 +47,8 @@ async def login(request: Request, unit: NamedDependency[Unit]) -> Response:
 
 @post("/logout", guards=[public], status_code=303)
 async def logout(request: Request, unit: NamedDependency[Unit]) -> Response:
-    if request.auth:
-        await sessions.revoke(unit.connection, request.auth.id)
+    if request.auth and await sessions.revoke(unit.connection, request.auth.id):
+        await unit.record("auth.signed_out", request.user.subject, session=str(request.auth.id))
     response = see_other("/", flash=("success", "You are signed out."))
     response.cookies.append(cookie(request, COOKIE, "", max_age=0))
     return response
@@ -122,7 +122,7 @@ async def end_session(
 ) -> Response:
     if not await sessions.revoke(unit.connection, session_id, actor.id):
         raise NotFound("You have no such session, or it has ended already.")
-    await unit.record("auth.revoked", actor.username, session=str(session_id))
+    await unit.record("auth.revoked", actor.subject, session=str(session_id))
     return see_other("/me", flash=("success", "It is ended, and is refused from now on."))
 
 

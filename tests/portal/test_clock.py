@@ -35,7 +35,15 @@ async def test_the_clock_moves_for_everybody(client: httpx.AsyncClient, app: Lit
     assert (moved.status_code, moved.headers["location"]) == (303, "/me")
     assert "8 days 12 hours ahead" in (await browser.get("/me")).text
     async with app.state.services.engine.connect() as connection:
-        types = (await connection.execute(sa.select(audit_entry.c.type))).scalars().all()
+        types = (
+            (
+                await connection.execute(
+                    sa.select(audit_entry.c.type).where(audit_entry.c.type != "test.arranged")
+                )
+            )
+            .scalars()
+            .all()
+        )
         jobs = (await connection.exec_driver_sql("SELECT entrypoint FROM pgqueuer")).scalars().all()
     assert (types, jobs) == (["clock.moved"] * 2, ["deadlines"] * 2)
 

@@ -13,6 +13,7 @@ from litestar import Litestar
 from prometheus_client.parser import text_string_to_metric_families
 
 from portal.settings import Settings
+from tests.conftest import arranged
 from workflows.kinds import WorkflowStatus
 from workflows.storage.tables import chain_status, workflow
 from workflows.storage.unit import new_id
@@ -55,6 +56,7 @@ async def test_workflows_are_counted_from_what_happened(client: httpx.AsyncClien
         (WorkflowStatus.IN_PROGRESS, timedelta()),
     ]
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         for status, took in rows:
             await connection.execute(
                 workflow.insert().values(
@@ -102,6 +104,7 @@ async def test_ready_means_database_and_redis_and_says_what_the_chain_is(
     assert answer["checks"]["chain"]["ok"] is False
     assert "not looked at" in answer["checks"]["chain"]["reason"]
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         seen = {"reachable": True, "may_anchor": False, "reason": "The hash differs.", "seen": {}}
         row = {"id": 1, **seen, "checked_at": sa.func.clock_timestamp()}
         await connection.execute(chain_status.insert().values(**row))

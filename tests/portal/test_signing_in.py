@@ -13,8 +13,9 @@ from litestar import Litestar
 
 from portal.auth import middleware
 from portal.auth.tokens import issue, session_of
+from tests.conftest import arranged
 from tests.portal.conftest import PASSWORD, SECRET, with_forms
-from workflows.storage.tables import audit_entry, person, session
+from workflows.storage.tables import audit_entry, audit_subject, person, session
 
 Visit = Callable[[], httpx.AsyncClient]
 SignIn = Callable[[str], Awaitable[httpx.AsyncClient]]
@@ -24,8 +25,15 @@ ME = "/api/v1/auth/me"
 
 async def entries(app: Litestar) -> list[tuple[str, str, dict]]:
     async with app.state.services.engine.connect() as connection:
-        rows = await connection.execute(sa.select(audit_entry).order_by(audit_entry.c.number))
+        ours = sa.select(audit_entry).where(audit_entry.c.type != "test.arranged")
+        rows = await connection.execute(ours.order_by(audit_entry.c.number))
         return [(row.type, row.subject, json.loads(row.body)) for row in rows]
+
+
+async def subject(app: Litestar, username: str) -> str:
+    async with app.state.services.engine.connect() as connection:
+        query = sa.select(audit_subject.c.pseudonym).join(person).where(person.c.username == username)
+        return f"person:{(await connection.execute(query)).scalar_one()}"
 
 
 async def tokens(client: httpx.AsyncClient, username: str = "dana") -> dict:
@@ -54,7 +62,9 @@ async def test_a_person_signs_in_and_out_with_a_form(client: httpx.AsyncClient, 
     assert (await client.post("/logout")).status_code == 303
     client.cookies.set("session", kept)
     assert (await client.get("/me")).status_code == 303, "a copy of the cookie is of no use after signing out"
-    assert [(type, subject) for type, subject, _ in await entries(app)] == [("auth.signed_in", "dana")]
+    dana = await subject(app, "dana")
+    told = [(type, about, f"person:{body['actor']}") for type, about, body in await entries(app)]
+    assert told == [("auth.signed_in", dana, dana), ("auth.signed_out", dana, dana)]
 
 
 async def test_a_wrong_password_is_refused_and_recorded(client: httpx.AsyncClient, app: Litestar):
@@ -63,8 +73,9 @@ async def test_a_wrong_password_is_refused_and_recorded(client: httpx.AsyncClien
     assert answer.status_code == 422
     assert "do not go together" in answer.text and 'value="dana"' in answer.text
     assert "session" not in client.cookies
-    [(type, subject, body)] = await entries(app)
-    assert (type, subject, body["payload"]["why"]) == ("auth.refused", "dana", "wrong_password")
+    [(type, about, body)] = await entries(app)
+    told = (type, about, body["actor"], body["payload"]["why"])
+    assert told == ("auth.refused", await subject(app, "dana"), "visitor", "wrong_password")
 
 
 async def test_an_unknown_name_is_refused_in_the_same_words_and_is_not_kept(
@@ -73,14 +84,15 @@ async def test_an_unknown_name_is_refused_in_the_same_words_and_is_not_kept(
     with_forms(client)
     answer = await client.post("/login", data={"username": "hunter2", "password": "x"})
     assert "do not go together" in answer.text
-    [(type, subject, body)] = await entries(app)
-    assert (type, subject) == ("auth.refused", "unknown") and "hunter2" not in json.dumps(body)
+    [(type, about, body)] = await entries(app)
+    assert (type, about) == ("auth.refused", "person:unknown") and "hunter2" not in json.dumps(body)
 
 
 async def test_somebody_without_password_or_no_longer_active_cannot_sign_in(
     client: httpx.AsyncClient, app: Litestar
 ):
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         await connection.execute(person.update().where(person.c.username == "ada").values(password_hash=None))
         await connection.execute(person.update().where(person.c.username == "ben").values(active=False))
     for username in ("ada", "ben"):
@@ -92,6 +104,7 @@ async def test_whoever_is_deactivated_is_out_at_once(as_persona: SignIn, app: Li
     browser = await as_persona("dana")
     assert (await browser.get("/me")).status_code == 200
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         await connection.execute(person.update().where(person.c.username == "dana").values(active=False))
     assert (await browser.get("/me")).status_code == 303
 
@@ -154,7 +167,9 @@ async def test_refreshing_gives_new_tokens_and_the_old_one_ends_everything(
         assert (await client.get(ME, headers=bearer(held["access_token"]))).status_code == 401
     again = await client.post("/api/v1/auth/refresh", json={"refresh_token": second["refresh_token"]})
     assert again.status_code == 401
-    assert [body["payload"].get("why") for _, _, body in await entries(app)] == [None, "refresh_token_reused"]
+    told = [(type, body["payload"].get("why")) for type, _, body in await entries(app)]
+    assert told[-1] == ("auth.refused", "refresh_token_reused")
+    assert {type for type, _ in told[:-1]} == {"auth.signed_in", "auth.refreshed"}
 
 
 async def test_refresh_tokens_are_kept_only_as_hashes(client: httpx.AsyncClient, app: Litestar):
@@ -273,6 +288,7 @@ async def test_the_banner_switches_personas(as_persona: SignIn):
 
 async def test_only_personas_can_be_acted(as_persona: SignIn, app: Litestar):
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         await connection.execute(person.update().where(person.c.username == "kim").values(persona=None))
     browser = await as_persona("dana")
     for username in ("kim", "nobody", ""):

@@ -18,8 +18,9 @@ from typing import Any
 
 from chain import queue
 from chain.rpc import Node, Status
-from portal import worker
+from portal import log, worker
 from portal.__main__ import main
+from workflows.audit_transparency import checkpoints, sequencer
 from workflows.policy_creation import implementation
 
 Step = Callable[..., Awaitable[Any]]
@@ -33,6 +34,10 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "finalizing": (implementation, "anchored", "after"),  # inside the transaction that stores finality
     "closing": (implementation, "enact", "after"),  # inside the transaction that closes a ballot
     "closed": (worker, "sweep", "after"),  # committed, and the job not yet struck off
+    "ordering": (sequencer, "_append", "after"),  # inside the transaction that puts entries into the tree
+    "ordered": (log, "sequence", "after"),  # committed, not signed
+    "second_place": (checkpoints, "_insert", "before"),  # signed and in the second place, not in the database
+    "checkpointed": (checkpoints, "sign", "after"),
 }
 
 

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from workflows.errors import FieldError, Invalid
 from workflows.policy_creation.lifecycle import insist_takes
 from workflows.policy_creation.loading import lock_policy, storable
-from workflows.policy_creation.records import text_sha256
 from workflows.roles import insist, may_comment
 from workflows.storage.tables import comment as comments
 from workflows.storage.unit import Unit, new_id
@@ -41,13 +40,13 @@ async def comment(unit: Unit, ref: str, body: str, reply_to: UUID | None = None)
             created_at=unit.now,
         )
     )
-    # The words stay outside the trail, which cannot forget; their hash is in it.
+    # The words stay outside the trail, which cannot forget; a commitment to them is in it.
     await unit.record(
         "comment.added",
         ref,
         version=row["current_version"],
         comment=str(comment_id),
-        sha256=text_sha256(kept),
+        personal={"comment": kept},
     )
     unit.publish(f"policy:{ref}", "commented", comment=str(comment_id))
     return comment_id

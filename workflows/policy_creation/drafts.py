@@ -231,7 +231,7 @@ async def withdraw(unit: Unit, ref: str, reason: str) -> None:
     said = check_reason(reason)
     await update_policy(unit, row, state=PolicyState.WITHDRAWN, state_reason=said, decided_at=unit.now)
     await stages.cancel(unit, row["workflow_id"])
-    await unit.record("policy.withdrawn", ref, version=row["current_version"], reason=said)
+    await unit.record("policy.withdrawn", ref, version=row["current_version"], personal={"reason": said})
     unit.publish(f"policy:{ref}", "withdrawn")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.audit_transparency.personal import reveal
 from workflows.constitution.figures import Figures
 from workflows.errors import NotFound
 from workflows.kinds import AnchorKind, AnchorState, PolicyState, Strategy
@@ -19,6 +20,8 @@ from workflows.storage import tables as t
 
 # Votes are left out: while a ballot is open, their number is nobody's to know (§ 5.8).
 HIDDEN = {"vote.cast", "anchor.submitted", "anchor.confirmed"}
+
+ERASED = "What was said here was erased at its author's request."
 
 _Payload = dict[str, Any]
 
@@ -61,7 +64,12 @@ async def timeline(connection: AsyncConnection, figures: Figures, ref: str) -> l
     """What happened, oldest first, each with its audit entry; then what is to come, with its due time if known."""
     state = await _state(connection, ref)
     rows = await _entries(connection, ref)
-    past = [_item(row["number"], json.loads(bytes(row["body"])), row["name"]) for row in rows]
+    bodies = [json.loads(bytes(row["body"])) for row in rows]
+    words = await reveal(connection, bodies)
+    past = [
+        _item(row["number"], body, row["name"], words.get(body["id"], {}))
+        for row, body in zip(rows, bodies, strict=True)
+    ]
     return [*past, *upcoming(state, applicable(figures, Strategy(state["strategy"]), state["emergency"]))]
 
 
@@ -78,7 +86,7 @@ async def _entries(connection: AsyncConnection, ref: str) -> list[sa.RowMapping]
     return list((await connection.execute(statement)).mappings())
 
 
-def _item(number: int, body: dict[str, Any], actor: str | None) -> TimelineItem:
+def _item(number: int, body: dict[str, Any], actor: str | None, words: dict[str, str | None]) -> TimelineItem:
     kind, payload = body["type"], body["payload"]
     sentence = _SENTENCES.get(kind)
     return TimelineItem(
@@ -86,9 +94,16 @@ def _item(number: int, body: dict[str, Any], actor: str | None) -> TimelineItem:
         text=sentence(payload) if sentence else kind.replace(".", " ").replace("_", " ").capitalize() + ".",
         at=datetime.fromisoformat(body["at"]),
         actor=actor,
-        detail=str(payload.get("reason", "")),
+        detail=_detail(payload, words),
         entry=number,
     )
+
+
+def _detail(payload: _Payload, words: dict[str, str | None]) -> str:
+    """Why, in the words of whoever did it. Before they were kept outside the log, they stood in the payload."""
+    if "reason" in words:
+        return words["reason"] or ERASED
+    return str(payload.get("reason", ""))
 
 
 async def _state(connection: AsyncConnection, ref: str) -> sa.RowMapping:

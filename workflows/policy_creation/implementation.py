@@ -86,7 +86,9 @@ async def suspend(unit: Unit, ref: str, reason: str) -> None:
     anchor_id = await _queue(
         unit, row, AnchorKind.DEACTIVATION, record, memo, chain_policy_id=int(enacted["chain_policy_id"])
     )
-    await unit.record("policy.suspended", ref, version=version, reason=said, anchor=str(anchor_id))
+    await unit.record(
+        "policy.suspended", ref, version=version, anchor=str(anchor_id), personal={"reason": said}
+    )
     unit.publish(f"policy:{ref}", "suspended", anchor=str(anchor_id))
 
 

@@ -50,7 +50,7 @@ async def decide(
         version=row["current_version"],
         version_sha256=version_sha256,
         capacity=list(mine.capacity),
-        reason=said,
+        personal={"reason": said},
     )
     unit.publish(f"policy:{ref}", "reviewed", decision=mine.decision, complete=progress.complete)
     await _move_on(unit, figures, row, mine.decision, progress, said)

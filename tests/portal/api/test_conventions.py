@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from portal.auth import sessions
 from portal.auth.tokens import issue
+from tests.conftest import arranged
 from tests.portal.api.walk import (
     DRAFT,
     POLICIES,
@@ -192,6 +193,7 @@ async def test_a_token_may_only_what_its_scopes_say(app: Any, visit: Any, api: A
 
     async def token(username: str, *scopes: Scope) -> Any:
         async with app.state.services.engine.begin() as connection:
+            await arranged(connection)
             statement = sa.select(person.c.id).where(person.c.username == username)
             person_id = (await connection.execute(statement)).scalar_one()
             session_id = await sessions.create(
@@ -338,6 +340,7 @@ async def test_a_policys_tag_changes_with_its_anchor(app: Any, api: Any, client:
     before = await client.get(own)
     assert before.json()["anchors"][0]["state"] == "queued"
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         await connection.execute(sa.text("UPDATE anchor SET attempts = attempts + 1, error = 'away'"))
     after = await client.get(own, headers={"If-None-Match": before.headers["etag"]})
     assert after.status_code == 200

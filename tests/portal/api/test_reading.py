@@ -10,6 +10,7 @@ from typing import Any
 import rfc8785
 import sqlalchemy as sa
 
+from tests.conftest import arranged
 from tests.portal.api.walk import DRAFT, POLICIES, WORKFLOWS, is_problem, jump, propose, review, vote
 from workflows.audit_transparency.merkle import root
 from workflows.storage.tables import chain_status, constitution_document
@@ -223,6 +224,7 @@ async def test_the_constitutions_bytes_are_those_that_were_hashed(app: Any, clie
     earlier = b"# An earlier one\n"
     row = {"sha256": hashlib.sha256(earlier).hexdigest(), "body": earlier, "source": "old.md"}
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         await connection.execute(
             constitution_document.insert().values(**row, first_seen_at=sa.func.clock_timestamp())
         )
@@ -236,6 +238,7 @@ async def test_the_chain_is_shown_as_it_was_last_seen(app: Any, api: Any, client
     assert unseen["queue"] == dict.fromkeys(("queued", "submitted", "confirmed", "finalized", "failed"), 0)
     seen = {"constitution": {"address": "F", "exists": True, "hash": "0" * 64}, "balance_lamports": 7}
     async with app.state.services.engine.begin() as connection:
+        await arranged(connection)
         await connection.execute(
             chain_status.insert().values(
                 id=1, reachable=True, may_anchor=False, reason_code="constitution_hash_differs",
