@@ -147,7 +147,7 @@ def _split(size: int) -> int:
 def verify_inclusion(leaf_hash: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
     """Raises ProofError unless the leaf is number `index`, from 0, in the tree of `size` with that root.
 
-    RFC 9162 § 2.1.3.2.
+    RFC 9162 § 2.1.3.2. A root alone does not say its size: take both from one signed checkpoint.
     """
     _insist_on_hashes([leaf_hash, root, *proof])
     if not 0 <= index < size <= LARGEST_SIZE:
