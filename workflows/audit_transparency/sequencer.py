@@ -18,11 +18,13 @@ from workflows.audit_transparency.tree import WIDTH, Damaged
 LEADER = 0x41434753_4F524452  # an advisory lock, "ACGSORDR"
 
 _TREE = sa.text("SELECT size, root, frontier FROM audit.tree FOR UPDATE")
-# One row of arrays and joined bytes: thousands of rows would cost more to carry than to hash.
+# One row of arrays and joined bytes: thousands of rows would cost more to carry than to hash. An array, not a join: a
+# planner whose statistics are old would merge the two, and read all entries there ever were to find the newest.
 _PENDING = sa.text("""
 SELECT array_agg(number), string_agg(leaf_sha256, ''::bytea) FROM (
-    SELECT pending.number, entry.leaf_sha256 FROM audit.pending JOIN audit.entry USING (number)
-    ORDER BY pending.number LIMIT :limit) AS waiting
+    SELECT number, leaf_sha256 FROM audit.entry
+    WHERE number = ANY (ARRAY(SELECT number FROM audit.pending ORDER BY number LIMIT :limit))
+    ORDER BY number) AS waiting
 """)
 _LEAVES_BEFORE = sa.text("""
 SELECT string_agg(entry.leaf_sha256, ''::bytea ORDER BY leaf.index)
