@@ -27,7 +27,7 @@ from solders.transaction_status import TransactionErrorFieldless
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chain import inspection, quantumagi, queue, rpc
-from chain.config import ChainConfig
+from chain.config import AnchorPolicy, ChainConfig
 from chain.explorer import decode_transaction
 from chain.inspection import Verdict
 from chain.quantumagi import NotQuantumagi, PolicyAccount, TooLarge
@@ -52,7 +52,9 @@ BLOCKED_PAUSE = 5.0  # seconds
 CONSTITUTION_ERRORS = frozenset({6000, 6003})
 
 
-async def run(units: Units, config: ChainConfig, constitution: Constitution) -> float | None:
+async def run(
+    units: Units, config: ChainConfig, constitution: Constitution, policy: AnchorPolicy | None = None
+) -> float | None:
     """One pass over the queue. Seconds after which to come again; None when nothing is open.
 
     Safe to call from any number of workers at any time: one of them works, the others are told to come again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,6 +50,19 @@ class ChainConfig:
     @property
     def is_local(self) -> bool:
         return self.cluster == LOCALNET
+
+
+@dataclass(frozen=True)
+class AnchorPolicy:
+    """When a checkpoint of the audit log goes on chain, in wall-clock time."""
+
+    interval: timedelta = timedelta(seconds=60)  # at least this between one anchored checkpoint and the next
+    late: timedelta = timedelta(
+        minutes=15
+    )  # an entry that waits longer than this for finality raises an alert
+    durable_every: timedelta = timedelta(
+        days=1
+    )  # how often one also becomes an account, which outlives history
 
 
 def parse_keypair(value: str) -> Keypair:
