@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 SIGN_IN = ("/login", "/api/v1/auth/token", "/api/v1/auth/refresh")
 UNLIMITED = ("/static/", "/healthz", "/readyz", "/metrics")
 SAFE = ("GET", "HEAD", "OPTIONS")
+EXPORTS = (".zip", ".ndjson")
 WINDOW = 60  # seconds
 PAUSE = 5.0  # seconds for which Redis is not asked again after it did not answer
 
@@ -43,7 +44,10 @@ class Standing:
 
 
 class Limiter:
-    """Counts against the limits named sign_in, act and read."""
+    """Counts against the limits named sign_in, act, read, tile and export.
+
+    Whoever follows the log reads many small files that cost little; an export costs much, and each is an entry.
+    """
 
     def __init__(self, settings: Settings) -> None:
         url = settings.redis_url or ""
@@ -51,6 +55,8 @@ class Limiter:
             "sign_in": RateLimitItemPerMinute(settings.rate_limit_sign_in),
             "act": RateLimitItemPerMinute(settings.rate_limit_act),
             "read": RateLimitItemPerMinute(settings.rate_limit_read),
+            "tile": RateLimitItemPerMinute(10 * settings.rate_limit_read),
+            "export": RateLimitItemPerMinute(max(1, settings.rate_limit_read // 20)),
         }
         self.pool = BlockingConnectionPool.from_url(
             url, max_connections=20, timeout=1, socket_connect_timeout=1, socket_timeout=1
@@ -76,7 +82,7 @@ class Limiter:
             except (StorageError, OSError, TimeoutError) as error:
                 self.ask_again_at = time.monotonic() + PAUSE
                 log.warning("rate_limits_without_redis", error=repr(error))
-        return None if name == "read" else await self._count(self.alone, name, who)
+        return None if name in ("read", "tile") else await self._count(self.alone, name, who)
 
     async def _count(self, counter: FixedWindowRateLimiter, name: str, who: str) -> Standing:
         limit = self.limits[name]
@@ -121,7 +127,9 @@ def limits_layer(app: ASGIApp) -> ASGIApp:
 
 def _limit_of(scope: Scope) -> str:
     if scope["method"] in SAFE:
-        return "read"
+        if scope["path"].startswith("/audit/tile/"):
+            return "tile"
+        return "export" if scope["path"].endswith(EXPORTS) else "read"
     return "sign_in" if scope["path"] in SIGN_IN else "act"
 
 
