@@ -67,6 +67,8 @@ def head_layer(app: ASGIApp) -> ASGIApp:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await app(scope, receive, send)
             return
+        # For handlers whose body costs much, or whose reading is entered in the log.
+        scope["state"]["head_only"] = True
         inside: Scope = {**scope, "method": "GET"}
         await app(inside, receive, send)
         scope["path_template"] = inside.get("path_template", "")  # for the measurements
