@@ -6,7 +6,7 @@ the tiles below. A proof takes two statements.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -79,6 +79,20 @@ async def inclusion_proof(connection: AsyncConnection, index: int, size: int) ->
     if not 0 <= index < size:
         raise NotFound(f"Entry {index} is not in the log's first {size}.", code="not_in_tree")
     return await _heads(connection, merkle.inclusion_ranges(index, size), current)
+
+
+async def inclusion_proofs(
+    connection: AsyncConnection, indexes: Sequence[int], size: int
+) -> dict[int, list[bytes]]:
+    """`inclusion_proof` of many leaves by index, in as many statements as of one."""
+    current = await _insist_within(connection, size)
+    for index in indexes:
+        if not 0 <= index < size:
+            raise NotFound(f"Entry {index} is not in the log's first {size}.", code="not_in_tree")
+    ranges = {index: merkle.inclusion_ranges(index, size) for index in indexes}
+    wanted = sorted({each for some in ranges.values() for each in some})
+    heads = dict(zip(wanted, await _heads(connection, wanted, current), strict=True))
+    return {index: [heads[each] for each in some] for index, some in ranges.items()}
 
 
 async def consistency_proof(connection: AsyncConnection, old: int, new: int) -> list[bytes]:
