@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody, PathParameter
@@ -15,8 +16,9 @@ from portal.api.http import idempotent
 from portal.api.parameters import NO_NUL, Ref
 from portal.api.shapes import VOTE_EXAMPLE, BallotAnswer, Receipt, VoteIn
 from portal.auth.guards import public, requires
-from workflows.policy_creation import ballots, queries
-from workflows.policy_creation.views import Opening, ReceiptView, Results
+from workflows.policy_creation import ballots, queries, recount
+from workflows.policy_creation.recount import Recount
+from workflows.policy_creation.views import OpeningName, Openings, ReceiptView, Results
 from workflows.roles import Actor, Reason, Scope, Verdict
 from workflows.storage.unit import Unit, governance_now
 
@@ -99,14 +101,48 @@ async def results(request: Request, ref: Ref, reader: NamedDependency[AsyncConne
     conditional=True,
     tags=TAGS,
     summary="Recount a ballot",
-    description="After the close: every counting vote without its voter, sorted by commitment. Each commitment is "
-    "HMAC-SHA256(salt, canonical JSON of {ballot, choice}); the Merkle tree (RFC 6962) over them has the ballot root.",
+    description="After the close: every counting vote without its voter, sorted by commitment, and every one that was "
+    "replaced. Each commitment is HMAC-SHA256(salt, canonical JSON of {ballot, choice}); the Merkle tree (RFC 6962) over "
+    "the counting ones has the ballot root. The SHA-256 of the answer, byte for byte, stands in the log's entry "
+    "`ballot.closed` as `openings_sha256`.",
     responses=problems(404, 409),
 )
 async def openings(
     request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]
-) -> Response[Items[Opening]]:
-    return fresh(request, Items(await queries.openings(reader, ref)))
+) -> Response[Openings]:
+    return fresh(request, msgspec.Raw(await queries.openings_document(reader, ref)))
+
+
+@get(
+    POLICY + "/openings/names",
+    guards=[public],
+    conditional=True,
+    tags=TAGS,
+    summary="Read who voted how in an open ballot",
+    description="After the close of a ballot whose `mode` is `open`, which is said before anybody votes; 404 for a sealed "
+    "one. Names stand outside what is hashed, so that they can be erased.",
+    responses=problems(404, 409),
+)
+async def opening_names(
+    request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]
+) -> Response[Items[OpeningName]]:
+    return fresh(request, Items(await queries.opening_names(reader, ref)))
+
+
+@get(
+    POLICY + "/recount",
+    guards=[public],
+    conditional=True,
+    tags=TAGS,
+    summary="Have a ballot recounted",
+    description="After the close: the published votes counted anew from their openings and looked up in the audit log, "
+    "each check with its outcome. To trust nobody, take the bundle and a verifier instead.",
+    responses=problems(404, 409),
+)
+async def recounted(
+    request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]
+) -> Response[Recount]:
+    return fresh(request, await recount.recount(reader, ref))
 
 
 @get(
@@ -129,4 +165,4 @@ async def receipt(
     return fresh(request, await queries.receipt(reader, code, actor if reveal else None))
 
 
-routes: list = [read, cast, results, openings, receipt]
+routes: list = [read, cast, results, openings, opening_names, recounted, receipt]

@@ -7,14 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from workflows.errors import Conflict
-from workflows.kinds import AnchorState, Choice, PolicyState
-from workflows.policy_creation import records
+from workflows.kinds import AnchorState, PolicyState
 from workflows.policy_creation.lifecycle import insist_takes
 from workflows.policy_creation.tally import Why
 from workflows.policy_creation.views import (
     Diff,
     DiffLine,
-    Opening,
     PolicyView,
     Results,
     ReviewView,
@@ -336,17 +334,3 @@ def chart(results: Results) -> dict[str, Any]:
         "quorum_needed": -(-results.quorum_percent * results.electorate // 100),
         "threshold_text": "more than half" if share == 50 else f"at least {share} %",
     }
-
-
-def recount(results: Results, openings: list[Opening]) -> dict[str, Any]:
-    """The published votes counted anew: each commitment rebuilt, their root and the sums compared with the result."""
-    broken = sum(
-        records.commitment(bytes.fromhex(opening.salt), results.ballot_id, opening.choice)
-        != opening.commitment
-        for opening in openings
-    )
-    root = records.ballot_root([opening.commitment for opening in openings])
-    chosen = [opening.choice for opening in openings]
-    counts = {str(choice): chosen.count(choice) for choice in Choice}
-    agrees = not broken and root == results.ballot_root and counts == results.counts
-    return {"agrees": agrees, "broken": broken, "root": root, "counts": counts, "votes": len(openings)}

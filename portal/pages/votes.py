@@ -19,8 +19,8 @@ from portal.pages.render import page, see_other
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, Invalid, NotFound
-from workflows.kinds import BallotState, PolicyState
-from workflows.policy_creation import ballots, queries
+from workflows.kinds import BallotMode, BallotState, PolicyState
+from workflows.policy_creation import ballots, queries, recount
 from workflows.policy_creation.views import BallotView
 from workflows.roles import Actor, may_vote
 from workflows.storage.unit import Unit, governance_now
@@ -119,7 +119,7 @@ async def results(
     actor: NamedDependency[Actor | None],
 ) -> Response:
     policy = await queries.policy(reader, constitution.figures, ref)
-    context: dict[str, Any] = {"results": None, "recount": None, "conditions": CONDITIONS}
+    context: dict[str, Any] = {"results": None, "recount": None, "names": None, "conditions": CONDITIONS}
     try:
         counted = await queries.results(reader, ref)
     except (Conflict, NotFound) as refusal:
@@ -127,7 +127,9 @@ async def results(
     else:
         context |= {"results": counted, **proposal.chart(counted)}
         if "recount" in request.query_params:
-            context["recount"] = proposal.recount(counted, await queries.openings(reader, ref))
+            context["recount"] = await recount.recount(reader, ref)
+        if counted.mode == BallotMode.OPEN:
+            context["names"] = await queries.opening_names(reader, ref)
     return show(request, "results", policy, actor, "results", "Result", **context)
 
 
@@ -135,22 +137,11 @@ async def results(
 async def openings(
     request: Request, ref: FromPath[str], reader: NamedDependency[AsyncConnection]
 ) -> Response[bytes]:
-    """Every counting vote without its voter, with what one needs to recount it by other tools."""
-    counted = await queries.results(reader, ref)
-    body = {
-        "ref": counted.ref,
-        "version": counted.version,
-        "version_sha256": counted.version_sha256,
-        "ballot": counted.ballot_id,
-        "ballot_root": counted.ballot_root,
-        "commitment": 'HMAC-SHA256(key = salt, RFC 8785 JSON of {"ballot", "choice"})',
-        "root": "RFC 6962 Merkle root over the commitments, sorted, each leaf its 32 bytes",
-        "openings": await queries.openings(reader, ref),
-    }
+    """Every counting vote without its voter: the bytes whose hash stands in the log (docs/audit.md)."""
     return Response(
-        msgspec.json.format(msgspec.json.encode(body)),
+        await queries.openings_document(reader, ref),
         media_type="application/json",
-        headers={"Content-Disposition": f'attachment; filename="{counted.ref}-openings.json"'},
+        headers={"Content-Disposition": f'attachment; filename="{ref}-openings.json"'},
     )
 
 

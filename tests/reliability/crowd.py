@@ -99,13 +99,16 @@ def is_whole(house: House, crowd: Crowd) -> None:
     assert all(acknowledged[row["receipt_code"]]["commitment"] == row["commitment"] for row in stored)
 
     recorded = house.rows(
-        "SELECT body->'payload'->>'receipt_code' AS code, body->'payload'->>'commitment' AS commitment FROM "
-        "(SELECT convert_from(body, 'UTF8')::jsonb AS body FROM audit.entry WHERE type = 'vote.cast') AS entry "
-        "WHERE body->'payload'->>'ballot' = $1",
-        str(ballot),
+        "SELECT v.receipt_code, convert_from(e.body, 'UTF8')::jsonb->'payload'->>'commitment' AS commitment "
+        "FROM vote v JOIN audit.entry e ON e.number = v.entry WHERE e.type = 'vote.cast' AND v.ballot_id = $1",
+        ballot,
     )
     pairs = sorted((row["receipt_code"], row["commitment"]) for row in stored)
-    assert sorted((row["code"], row["commitment"]) for row in recorded) == pairs
+    assert sorted((row["receipt_code"], row["commitment"]) for row in recorded) == pairs
+    # … and no vote of any ballot is entered twice, or without being one.
+    assert house.value("SELECT count(*) FROM audit.entry WHERE type = 'vote.cast'") == house.value(
+        "SELECT count(DISTINCT entry) FROM vote"
+    )
 
     counting = {row["username"]: row["receipt_code"] for row in stored if row["counts"]}
     last = {name: f"{name}-{crowd.rounds - 1}-{crowd.workflow['policy']['ref']}" for name in crowd.names}

@@ -32,5 +32,5 @@ def test_the_count_is_of_the_votes_that_were_acknowledged(house: House) -> None:
     chosen = [crowd.choice(name, crowd.rounds - 1) for name in crowd.names]
     expected = {choice: chosen.count(choice) for choice in CHOICES}
     assert house.get(f"/api/v1/policies/{ref}/results").json()["counts"] == expected
-    openings = house.get(f"/api/v1/policies/{ref}/openings").json()["items"]
+    openings = house.get(f"/api/v1/policies/{ref}/openings").json()["openings"]
     assert {choice: sum(item["choice"] == choice for item in openings) for choice in CHOICES} == expected

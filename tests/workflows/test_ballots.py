@@ -11,10 +11,13 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+import rfc8785
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from workflows.constitution.figures import Mode
 from workflows.errors import Conflict, Invalid, NotFound, Refused
+from workflows.kinds import BallotMode
 from workflows.policy_creation import ballots, queries, records
 from workflows.policy_creation.receipts import ALPHABET, new_code, read_code
 from workflows.roles import Actor, Role, Scope
@@ -126,9 +129,75 @@ async def test_nothing_in_the_trail_leads_from_a_vote_to_its_voter(assembly: Any
     entry = next(e for e in map(json.loads, map(bytes, bodies)) if e["type"] == "vote.cast")
     assert entry["actor"] == "voter"
     assert entry["request_id"] == ""
-    assert set(entry["payload"]) == {"ballot", "commitment", "receipt_code"}
+    assert set(entry["payload"]) == {"commitment", "supersedes"}
     said = json.dumps(entry)
-    assert not any(str(x) in said for x in (voter.id, voter.username, "abstain", receipt.salt))
+    told = (voter.id, voter.pseudonym, voter.username, "abstain", receipt.salt, receipt.code)
+    assert not any(str(x) in said for x in told)
+
+
+async def test_no_count_can_be_read_off_the_log_before_the_close(assembly: Any) -> None:
+    """Two ballots are open; nothing in a vote's entry says which of them it belongs to (§ 5.8)."""
+    a = assembly
+    refs = [await a.to_ballot(), await a.to_ballot(title="Another")]
+    for number, voter in enumerate(a.members):
+        await a.cast(refs[number % 2], voter, "for")
+    query = sa.select(audit_entry.c.body).where(audit_entry.c.type == "vote.cast")
+    entries = [json.loads(bytes(body)) for body in (await a.connection.execute(query)).scalars()]
+    ballots = (await a.connection.execute(sa.select(ballot.c.id))).scalars().all()
+    assert len(entries) == len(a.members)
+    for entry in entries:
+        assert not any(str(which) in json.dumps(entry) for which in (*refs, *ballots))
+        del entry["id"], entry["at"], entry["payload"]["commitment"]
+    assert all(entry == entries[0] for entry in entries)
+
+
+async def test_a_changed_vote_names_the_commitment_it_replaces(assembly: Any) -> None:
+    a = assembly
+    ref = await a.to_ballot()
+    cast = [await a.cast(ref, a.members[0], choice) for choice in ("for", "against", "abstain")]
+    query = (
+        sa.select(audit_entry.c.body).where(audit_entry.c.type == "vote.cast").order_by(audit_entry.c.number)
+    )
+    bodies = [bytes(body) for body in (await a.connection.execute(query)).scalars()]
+    entries = [json.loads(body)["payload"] for body in bodies]
+    assert [entry["commitment"] for entry in entries] == [item.commitment for item in cast]
+    assert [entry["supersedes"] for entry in entries] == [None, cast[0].commitment, cast[1].commitment]
+    assert all(rfc8785.dumps(json.loads(body)) == body for body in bodies), "the database kept it canonical"
+    await a.close(ref)
+    published = json.loads(await queries.openings_document(a.connection, ref))
+    assert [item["commitment"] for item in published["openings"]] == [cast[2].commitment]
+    chain = {item["commitment"]: item["by"] for item in published["superseded"]}
+    assert chain == {cast[0].commitment: cast[1].commitment, cast[1].commitment: cast[2].commitment}
+
+
+async def test_the_log_binds_what_is_published_at_the_close(assembly: Any) -> None:
+    a = assembly
+    ref = await a.to_ballot()
+    for voter, choice in zip(a.members, ("for", "against", "for", "abstain"), strict=False):
+        await a.cast(ref, voter, choice)
+    await a.close(ref)
+    document = await queries.openings_document(a.connection, ref)
+    assert rfc8785.dumps(json.loads(document)) == document
+    query = sa.select(audit_entry.c.body).where(audit_entry.c.type == "ballot.closed")
+    closed = json.loads(bytes((await a.connection.execute(query)).scalar_one()))["payload"]
+    assert closed["openings_sha256"] == records.sha256_hex(document)
+    assert closed["mode"] == "sealed"
+    with pytest.raises(NotFound):
+        await queries.opening_names(a.connection, ref)
+
+
+async def test_an_open_ballot_publishes_names_at_its_close(assembly: Any) -> None:
+    a = assembly
+    a.figures = msgspec.structs.replace(a.figures, ballot_mode=Mode(BallotMode.OPEN, "5.9"))
+    ref = await a.to_ballot()
+    assert (await queries.ballot(a.connection, ref, a.members[0], a.now)).mode == "open"
+    cast = await a.cast(ref, a.members[0], "for")
+    with pytest.raises(Conflict):
+        await queries.opening_names(a.connection, ref)
+    await a.close(ref)
+    (named,) = await queries.opening_names(a.connection, ref)
+    assert (named.name, named.choice, named.commitment) == (a.members[0].name, "for", cast.commitment)
+    assert a.members[0].name not in (await queries.openings_document(a.connection, ref)).decode()
 
 
 async def test_no_count_is_shown_before_the_close(assembly: Any) -> None:

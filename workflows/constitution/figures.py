@@ -10,11 +10,18 @@ import re
 
 import msgspec
 
-from workflows.kinds import Strategy
+from workflows.kinds import BallotMode, Strategy
 
 
 class Figure(msgspec.Struct, frozen=True):
     value: int
+    article: str
+
+
+class Mode(msgspec.Struct, frozen=True):
+    """What is published of a vote at the close."""
+
+    value: BallotMode
     article: str
 
 
@@ -37,6 +44,7 @@ class Figures(msgspec.Struct, frozen=True):
     appeal_hours: Figure
     appeal_decision_working_days: Figure
     tiers: dict[str, Tier]
+    ballot_mode: Mode = Mode(BallotMode.SEALED, "programme")  # where the annex says nothing of it
 
     def tier(self, strategy: Strategy) -> Tier:
         return self.tiers[strategy]
@@ -93,7 +101,8 @@ def read_figures(document: str) -> Figures:
     """The figures in a document's annex. Raises AnnexError with what is missing, unreadable or too lax."""
     try:
         singles = {
-            row["figure"]: Figure(int(row["value"]), row["article"]) for row in _table(document, "figure")
+            row["figure"]: _single(row["figure"], row["value"], row["article"])
+            for row in _table(document, "figure")
         }
         tiers = {
             row["tier"]: Tier(
@@ -110,6 +119,12 @@ def read_figures(document: str) -> Figures:
         raise AnnexError(f"The annex cannot be read: {error}") from error
     _check_floors(figures)
     return figures
+
+
+def _single(name: str, value: str, article: str) -> Figure | Mode:
+    if name == "ballot_mode":
+        return Mode(BallotMode(value), article)
+    return Figure(int(value), article)
 
 
 def _check_floors(figures: Figures) -> None:

@@ -11,13 +11,21 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import Conflict, NotFound
-from workflows.kinds import BallotState, Choice
-from workflows.policy_creation import records
+from workflows.kinds import BallotMode, BallotState, Choice
+from workflows.policy_creation import ballots, records
 from workflows.policy_creation.eligibility import eligibility
 from workflows.policy_creation.receipts import read_code
 from workflows.policy_creation.rows import build, item_statement, policy_item
 from workflows.policy_creation.tally import Why
-from workflows.policy_creation.views import BallotView, Opening, PolicyItem, ReceiptView, Results
+from workflows.policy_creation.views import (
+    BallotView,
+    Opening,
+    OpeningName,
+    PolicyItem,
+    ReceiptView,
+    Results,
+    VoteLeaf,
+)
 from workflows.roles import Actor
 from workflows.storage import tables as t
 from workflows.storage.unit import governance_time
@@ -53,7 +61,6 @@ def _ballot_view(row: Mapping[Any, Any], actor: Actor | None, now: datetime) -> 
     return build(
         BallotView,
         row,
-        mode="sealed",
         eligible=eligibility(
             actor, state, row["closes_at"], now, is_elector=row["is_elector"], has_voted=has_voted
         ),
@@ -138,18 +145,49 @@ async def results(connection: AsyncConnection, ref: str) -> Results:
     )
 
 
+async def openings_document(connection: AsyncConnection, ref: str) -> bytes:
+    """What is published of a closed ballot: the very bytes whose hash `ballot.closed` enters in the log."""
+    row = await _closed(connection, ref)
+    return await ballots.openings(connection, row["id"], row["mode"])
+
+
 async def openings(connection: AsyncConnection, ref: str) -> list[Opening]:
     """Every counting vote without its voter, for a recount by anyone: sorted by commitment, thus in random order."""
+    published = msgspec.json.decode(await openings_document(connection, ref))
+    return msgspec.convert(published["openings"], list[Opening])
+
+
+async def opening_names(connection: AsyncConnection, ref: str) -> list[OpeningName]:
+    """Who cast which counting vote of a closed ballot that was open, sorted by name. Raises NotFound for a sealed one."""
     row = await _closed(connection, ref)
-    v = t.vote.c
-    statement = (
-        sa.select(v.choice, v.salt, v.commitment)
-        .where(v.ballot_id == row["id"], v.superseded_at.is_(None))
-        .order_by(v.commitment)
+    if row["mode"] != BallotMode.OPEN:
+        raise NotFound("This ballot is sealed: how a member voted is not published.", code="ballot_sealed")
+    counting = (t.vote.c.ballot_id == row["id"]) & t.vote.c.superseded_at.is_(None)
+    query = (
+        sa.select(t.person.c.name, t.vote.c.choice, t.vote.c.commitment)
+        .join(t.person, t.person.c.id == t.vote.c.voter_id)
+        .where(counting)
+        .order_by(t.person.c.name, t.vote.c.commitment)
     )
     return [
-        Opening(choice=Choice(vote.choice), salt=vote.salt.hex(), commitment=vote.commitment)
-        for vote in await connection.execute(statement)
+        OpeningName(name=name, choice=Choice(choice), commitment=commitment)
+        for name, choice, commitment in await connection.execute(query)
+    ]
+
+
+async def leaves(connection: AsyncConnection, ref: str) -> list[VoteLeaf]:
+    """Where each vote of a closed ballot stands in the log, and what stands there: counting and superseded ones."""
+    row = await _closed(connection, ref)
+    query = (
+        sa.select(t.vote.c.commitment, t.audit_leaf.c.index, t.audit_entry.c.body)
+        .outerjoin(t.audit_entry, t.audit_entry.c.number == t.vote.c.entry)
+        .outerjoin(t.audit_leaf, t.audit_leaf.c.entry == t.vote.c.entry)
+        .where(t.vote.c.ballot_id == row["id"])
+        .order_by(t.vote.c.commitment)
+    )
+    return [
+        VoteLeaf(commitment, index, bytes(body) if body is not None else None)
+        for commitment, index, body in await connection.execute(query)
     ]
 
 
@@ -166,8 +204,10 @@ async def receipt(connection: AsyncConnection, code: str, actor: Actor | None = 
             t.policy.c.title,
             *(column for column in t.vote.c),
             t.vote.c.receipt_code.label("code"),
+            t.audit_leaf.c.index.label("log_index"),
         )
         .join(t.ballot, t.ballot.c.id == t.vote.c.ballot_id)
+        .outerjoin(t.audit_leaf, t.audit_leaf.c.entry == t.vote.c.entry)
         .join(t.policy, t.policy.c.id == t.ballot.c.policy_id)
         .where(t.vote.c.receipt_code == (written or ""))
     )

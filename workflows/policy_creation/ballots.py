@@ -16,11 +16,11 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, FieldError, Invalid, NotFound, Refused
 from workflows.kinds import (
-    BallotMode,
     BallotState,
     Choice,
     CreationStage,
@@ -96,7 +96,7 @@ async def open_ballot(unit: Unit, figures: Figures, row: dict[str, Any]) -> None
         version=row["current_version"],
         version_sha256=row["version_sha256"],
         state=BallotState.OPEN,
-        mode=BallotMode.SEALED,
+        mode=figures.ballot_mode.value,
         opens_at=unit.now,
         closes_at=closes_at,
         quorum_percent=rules.quorum.value,
@@ -111,6 +111,7 @@ async def open_ballot(unit: Unit, figures: Figures, row: dict[str, Any]) -> None
         ballot=str(ballot_id),
         version=row["current_version"],
         version_sha256=row["version_sha256"],
+        mode=figures.ballot_mode.value,
         electorate=electorate,
         quorum_percent=rules.quorum.value,
         threshold_percent=rules.threshold.value,
@@ -169,11 +170,8 @@ async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
     # Waits for the votes that are being cast, and holds off later ones.
     terms = await unit.row(sa.select(ballot).where(ballot.c.id == ballot_id).with_for_update())
     assert terms is not None
-    votes = await unit.rows(
-        sa.select(vote.c.choice, vote.c.commitment).where(
-            vote.c.ballot_id == ballot_id, vote.c.superseded_at.is_(None)
-        )
-    )
+    published = await openings(unit.connection, ballot_id, terms["mode"])
+    votes = msgspec.json.decode(published)["openings"]
     chosen = [item["choice"] for item in votes]
     counts = Counts(*(chosen.count(choice) for choice in Choice))
     root = records.ballot_root([item["commitment"] for item in votes])
@@ -208,6 +206,8 @@ async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
         passed=why.passed,
         why=msgspec.to_builtins(why),
         ballot_root=root,
+        mode=terms["mode"],
+        openings_sha256=records.sha256_hex(published),
     )
     for topic in (f"policy:{ref}", f"ballot:{ref}"):
         unit.publish(topic, "closed", passed=why.passed)
@@ -217,6 +217,20 @@ async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
         unmet = " ".join(item.explanation for item in why.all_of if not item.met)
         await update_policy(unit, row, state=PolicyState.REJECTED, state_reason=unmet, decided_at=unit.now)
         await stages.complete(unit, row["workflow_id"])
+
+
+async def openings(connection: AsyncConnection, ballot_id: UUID, mode: str) -> bytes:
+    """`records.openings` of a ballot, from its votes. What an erasure takes from a vote is not part of it."""
+    v = vote.c
+    later = sa.func.lead(v.commitment).over(partition_by=v.voter_id, order_by=(v.cast_at, v.id)).label("by")
+    query = sa.select(v.choice, v.salt, v.commitment, v.superseded_at, later).where(v.ballot_id == ballot_id)
+    votes = list(await connection.execute(query))
+    return records.openings(
+        ballot_id,
+        mode,
+        [(item.choice, item.salt, item.commitment) for item in votes if item.superseded_at is None],
+        [(item.commitment, item.by) for item in votes if item.superseded_at is not None],
+    )
 
 
 # Plain SQL, as building such statements anew for every vote costs more than running them.
@@ -233,21 +247,25 @@ _TERMS = sa.text("""
     )
     SELECT found.*, EXISTS (SELECT FROM mine) AS is_elector FROM found
 """)
-# The insert reads the superseded row, so that it comes after it: one vote of a voter counts.
+# The inserts read the superseded row, so that they come after it: one vote of a voter counts. Which one it was is known
+# only here, under the elector's lock; the entry is canonical JSON before and after its null becomes a commitment.
 _CAST = sa.text("""
     WITH superseded AS (
         UPDATE vote SET superseded_at = CAST(:now AS timestamptz)
         WHERE ballot_id = CAST(:ballot AS uuid) AND voter_id = CAST(:me AS uuid) AND superseded_at IS NULL
-        RETURNING id
-    ), inserted AS (
-        INSERT INTO vote
-            (id, ballot_id, voter_id, choice, reason, salt, commitment, receipt_code, cast_at)
-        SELECT CAST(:id AS uuid), CAST(:ballot AS uuid), CAST(:me AS uuid), CAST(:choice AS text),
-            CAST(:reason AS text), CAST(:salt AS bytea), CAST(:commitment AS text), CAST(:code AS text),
-            CAST(:now AS timestamptz)
-        WHERE (SELECT count(*) FROM superseded) >= 0
+        RETURNING commitment
+    ), entered AS (
+        INSERT INTO audit.entry (body) SELECT convert_to(coalesce(
+            replace(CAST(:body AS text), '"supersedes"\\:null',
+                '"supersedes"\\:"' || (SELECT commitment FROM superseded) || '"'),
+            CAST(:body AS text)), 'UTF8')
+        RETURNING number
     )
-    INSERT INTO audit.entry (body) VALUES (:body)
+    INSERT INTO vote
+        (id, ballot_id, voter_id, choice, reason, salt, commitment, receipt_code, cast_at, entry)
+    SELECT CAST(:id AS uuid), CAST(:ballot AS uuid), CAST(:me AS uuid), CAST(:choice AS text),
+        CAST(:reason AS text), CAST(:salt AS bytea), CAST(:commitment AS text), CAST(:code AS text),
+        CAST(:now AS timestamptz), number FROM entered
 """)
 
 
@@ -271,8 +289,9 @@ async def cast(unit: Unit, ref: str, choice: Choice, version_sha256: str, reason
         )
     salt, code = secrets.token_bytes(32), new_code()
     commitment = records.commitment(salt, terms["id"], chosen)
-    # Nothing in the entry leads from the vote to its voter.
-    entered = {"ballot": str(terms["id"]), "commitment": commitment, "receipt_code": code}
+    # Nothing in the entry leads to its voter, and before the close nothing to its ballot: else the public log would
+    # be a count (§ 5.8).
+    entered = {"commitment": commitment, "supersedes": None}
     vote_values = {
         "id": new_id(),
         "ballot": terms["id"],
@@ -283,7 +302,7 @@ async def cast(unit: Unit, ref: str, choice: Choice, version_sha256: str, reason
         "commitment": commitment,
         "code": code,
         "now": unit.now,
-        "body": unit.entry("vote.cast", ref, entered, secret=True),
+        "body": unit.entry("vote.cast", "ballot", entered, secret=True).decode(),
     }
     await unit.connection.execute(_CAST, vote_values)
     unit.entries += 1

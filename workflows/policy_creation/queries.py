@@ -20,7 +20,10 @@ from workflows.policy_creation.anchor_queries import anchor, anchor_view, anchor
 from workflows.policy_creation.ballot_queries import (
     ballot,
     ballots_for,
+    leaves,
+    opening_names,
     openings,
+    openings_document,
     receipt,
     results,
 )
@@ -49,7 +52,7 @@ from workflows.storage import tables as t
 from workflows.storage.paging import page_of
 
 __all__ = [
-    "anchor", "anchors", "ballot", "ballots_for", "comments", "diff", "figures_counts", "inbox", "openings",
+    "anchor", "anchors", "ballot", "ballots_for", "comments", "diff", "figures_counts", "inbox", "leaves", "opening_names", "openings", "openings_document",
     "policies", "policy", "receipt", "results", "review_queue", "reviews", "timeline", "version", "versions",
     "workflow",
 ]  # fmt: skip

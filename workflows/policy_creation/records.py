@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -62,6 +63,27 @@ def commitment(salt: bytes, ballot_id: UUID, choice: str) -> str:
 def ballot_root(commitments: list[str]) -> str:
     """RFC 6962 Merkle root over the counting commitments, sorted, each leaf its 32 bytes."""
     return root([bytes.fromhex(item) for item in sorted(commitments)]).hex()
+
+
+def openings(
+    ballot_id: UUID, mode: str, votes: Sequence[tuple[str, bytes, str]], superseded: Sequence[tuple[str, str]]
+) -> bytes:
+    """What is published of a ballot at its close, as the bytes whose SHA-256 is entered in the log.
+
+    `votes` are (choice, salt, commitment) of those that count, `superseded` (commitment, that of the vote that replaced
+    it). Sorted by commitment, the order says nothing of who voted when.
+    """
+    return rfc8785.dumps(
+        {
+            "ballot": str(ballot_id),
+            "mode": mode,
+            "openings": sorted(
+                ({"choice": choice, "commitment": made, "salt": salt.hex()} for choice, salt, made in votes),
+                key=lambda item: item["commitment"],
+            ),
+            "superseded": [{"commitment": made, "by": by} for made, by in sorted(superseded)],
+        }
+    )
 
 
 def policy_record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -11,6 +12,7 @@ import msgspec
 from workflows.kinds import (
     AnchorKind,
     AnchorState,
+    BallotMode,
     BallotState,
     Category,
     Choice,
@@ -209,13 +211,14 @@ class ReceiptView(View):
     choice: Choice | None = None
     salt: str | None = None  # hex; for the voter
     leaf_index: int | None = None  # after the close: its place among the sorted commitments under the root
+    log_index: int | None = None  # its leaf in the audit log; none in the moment before it was given one
 
 
 class BallotView(View):
     ref: str
     version: int
     version_sha256: str
-    mode: Literal["sealed"]
+    mode: BallotMode
     state: BallotState
     opens_at: datetime
     closes_at: datetime
@@ -232,6 +235,7 @@ class Results(View):
 
     ref: str
     ballot_id: UUID  # goes into every commitment, so one needs it to recount
+    mode: BallotMode
     version: int
     version_sha256: str
     counts: dict[Literal["for", "against", "abstain"], int]
@@ -254,6 +258,39 @@ class Opening(View):
     choice: Choice
     salt: str  # hex
     commitment: str
+
+
+class Superseded(View):
+    """A vote that its voter replaced: its commitment, and that of the later one."""
+
+    commitment: str
+    by: str
+
+
+class Openings(View):
+    """What is published of a ballot at its close."""
+
+    ballot: UUID
+    mode: BallotMode
+    openings: list[Opening]
+    superseded: list[Superseded]
+
+
+class OpeningName(View):
+    """Who cast a counting vote of an open ballot, beside what is hashed: it goes with an erasure."""
+
+    name: str
+    choice: Choice
+    commitment: str
+
+
+@dataclass(frozen=True)
+class VoteLeaf:
+    """A vote's place in the log: leaf `index` (none where it has none) with the entry's body."""
+
+    commitment: str
+    index: int | None
+    body: bytes | None
 
 
 class AnchorView(View):

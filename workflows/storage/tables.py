@@ -285,6 +285,7 @@ vote = sa.Table(
     sa.Column("salt", sa.LargeBinary, nullable=False),  # 32 random bytes
     _sha256("commitment"),  # records.commitment(salt, ballot, choice)
     sa.Column("receipt_code", sa.Text, nullable=False, unique=True),
+    sa.Column("entry", sa.BigInteger, sa.ForeignKey("audit.entry.number")),  # its leaf's; none before 0003
     _time("cast_at"),
     _time("superseded_at", nullable=True),
     sa.ForeignKeyConstraint(["ballot_id", "voter_id"], ["elector.ballot_id", "elector.person_id"]),
@@ -296,6 +297,7 @@ vote = sa.Table(
         postgresql_where=sa.text("superseded_at IS NULL"),
     ),
     sa.Index("ix_vote_voter_id", "voter_id"),
+    sa.Index("ix_vote_entry", "entry"),
 )
 
 anchor = sa.Table(

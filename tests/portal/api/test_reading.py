@@ -169,7 +169,7 @@ async def test_a_stranger_recounts_a_ballot_with_nothing_but_the_answers(api: An
     is_problem(await client.get(f"{own}/openings"), 409, "ballot_open")
     await jump(client)
     results = (await client.get(f"{own}/results")).json()
-    openings = (await client.get(f"{own}/openings")).json()["items"]
+    openings = (await client.get(f"{own}/openings")).json()["openings"]
     ballot = next(
         item
         for item in (await client.get(f"{own}/timeline")).json()["items"]

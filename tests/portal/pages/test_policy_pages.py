@@ -21,7 +21,7 @@ DRAFT = {
 }
 ARABIC = "# الغرض\n\nتُحفظ محاضر الاجتماعات لمدة عام.\n"
 TABS = ("", "/changes", "/discussion", "/review", "/ballot", "/results", "/implementation", "/timeline")
-MAX_STATEMENTS = 6
+MAX_STATEMENTS = 7  # the timeline also opens the words that are kept outside the log
 
 
 @contextmanager

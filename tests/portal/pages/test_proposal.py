@@ -1,4 +1,4 @@
-"""How a policy's standing is told: every state has its sentence and its steps, diffs lose no line, recounts catch a lie."""
+"""How a policy's standing is told: every state has its sentence and its steps, diffs lose no line."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.pages import proposal
+from tests.workflows.test_recount import counted
 from workflows.constitution.document import load
-from workflows.kinds import BallotState, Category, Choice, PolicyState, Priority, RiskLevel, Strategy
+from workflows.kinds import (
+    BallotState,
+    Category,
+    Choice,
+    PolicyState,
+    Priority,
+    RiskLevel,
+    Strategy,
+)
 from workflows.policy_creation import diff, records
 from workflows.policy_creation.rules import applicable, review_progress
-from workflows.policy_creation.tally import Counts, decide
 from workflows.policy_creation.views import (
     BallotSummary,
-    Opening,
     PersonView,
     PolicyView,
-    Results,
     Risk,
     TimelineItem,
     VersionView,
@@ -124,48 +130,6 @@ def test_no_line_is_lost_between_two_texts_and_the_table(before: list[str], afte
         for row in shown:
             assert "".join(piece for _, piece in row[side]) == written[row[f"{side}_no"] - 1]
     assert all(not changed for row in rows if row["kind"] == "same" for changed, _ in row["old"])
-
-
-def counted(votes: list[Choice]) -> tuple[Results, list[Opening]]:
-    ballot_id = uuid4()
-    openings = []
-    for number, choice in enumerate(votes):
-        salt = number.to_bytes(32, "big")
-        commitment = records.commitment(salt, ballot_id, choice)
-        openings.append(Opening(choice=choice, salt=salt.hex(), commitment=commitment))
-    counts = Counts(*(votes.count(choice) for choice in Choice))
-    why = decide(counts, electorate=20, quorum_percent=10, threshold_percent=50)
-    results = Results(
-        ref="POL-2026-0001",
-        ballot_id=ballot_id,
-        version=1,
-        version_sha256="a" * 64,
-        counts={"for": counts.votes_for, "against": counts.votes_against, "abstain": counts.votes_abstain},
-        electorate=20,
-        base=20,
-        turnout=len(votes) / 20,
-        quorum_met=True,
-        quorum_percent=10,
-        threshold=50,
-        outcome="passed" if why.passed else "failed",
-        why=why,
-        ballot_root=records.ballot_root([opening.commitment for opening in openings]),
-        opened_at=NOW,
-        closed_at=NOW,
-    )
-    return results, openings
-
-
-@given(votes=st.lists(st.sampled_from(list(Choice)), min_size=1, max_size=20), data=st.data())
-def test_a_recount_agrees_with_the_truth_and_with_nothing_else(votes: list[Choice], data: st.DataObject):
-    results, openings = counted(votes)
-    assert proposal.recount(results, openings)["agrees"]
-    lied = data.draw(st.integers(0, len(votes) - 1))
-    other = next(choice for choice in Choice if choice != votes[lied])
-    changed = [*openings]
-    changed[lied] = msgspec.structs.replace(openings[lied], choice=other)
-    assert not proposal.recount(results, changed)["agrees"]
-    assert not proposal.recount(results, openings[:lied] + openings[lied + 1 :])["agrees"]
 
 
 @pytest.mark.parametrize(
