@@ -33,6 +33,8 @@ MAX_RULE = 1000  # bytes, by the program
 MAX_TRANSACTION = 1232  # bytes, by Solana's packet size
 POLICY_SIZE = 122  # bytes of a Policy account, to which its rule's length is added
 SIGNATURE_FEE = 5000  # lamports
+AUDIT_RULE = b"ALLOW audit-checkpoint"  # the record on which every checkpoint of the audit log is checked
+AUDIT_POLICY_ID = chain_policy_id(AUDIT_RULE)
 
 CATEGORIES = {
     Category.CONSTITUTIONAL: "PromptConstitution",
@@ -112,6 +114,11 @@ def policy_address(program_id: Pubkey, policy_id: int) -> Pubkey:
     return Pubkey.find_program_address([b"policy", policy_id.to_bytes(8, "little")], program_id)[0]
 
 
+def audit_address(program_id: Pubkey) -> Pubkey:
+    """Where `ALLOW audit-checkpoint` stands."""
+    return policy_address(program_id, AUDIT_POLICY_ID)
+
+
 # Instructions
 
 
@@ -167,6 +174,22 @@ def deactivate_policy(program_id: Pubkey, authority: Pubkey, policy: Pubkey) -> 
     return _by_authority(program_id, authority, "deactivate_policy", policy)
 
 
+def check_compliance(program_id: Pubkey, caller: Pubkey, policy: Pubkey, action: str) -> Instruction:
+    """Have the program check an action, without funds or approvals, on an enacted policy. It fails where it must not be."""
+    # A mapping: anchorpy copies its own class for this field by field, and an address cannot be copied.
+    context = {
+        "requires_governance": False,
+        "has_governance_approval": False,
+        "involves_funds": False,
+        "amount": 0,
+        "authorized_limit": 0,
+        "caller": caller,
+    }
+    return client(program_id).instruction["check_compliance"](
+        action, context, ctx=Context(accounts={"policy": policy})
+    )
+
+
 def memo(text: str, signer: Pubkey) -> Instruction:
     """Plain text beside the instructions, which every Solana explorer shows."""
     return Instruction(MEMO_PROGRAM, text.encode(), [AccountMeta(signer, is_signer=True, is_writable=False)])
@@ -202,8 +225,43 @@ def deactivation_instructions(
     return instructions
 
 
+def checkpoint_anchor_instructions(
+    program_id: Pubkey,
+    authority: Pubkey,
+    action: str,
+    note: str,
+    *,
+    proposed: bool,
+    enacted: bool,
+    durable: bool,
+) -> tuple[list[Instruction], bool]:
+    """Check a checkpoint's action on the audit record, and write the signed checkpoint beside it as a memo.
+
+    Where the audit record is not `proposed` or not `enacted`, that comes first. With `durable` the action also becomes a
+    record of its own, unless the transaction would be too large; whether it did is the second value. Raises TooLarge.
+    """
+    audit = audit_address(program_id)
+    low = Category.GOVERNANCE, Priority.LOW
+    instructions = [
+        *([] if proposed else [propose_policy(program_id, authority, AUDIT_RULE, *low)]),
+        *([] if enacted else [enact_policy(program_id, authority, audit)]),
+        check_compliance(program_id, authority, audit, action),
+        memo(note, authority),
+    ]
+    if durable:
+        lasting = [*instructions, propose_policy(program_id, authority, action.encode(), *low)]
+        if _size(lasting, authority) <= MAX_TRANSACTION:
+            return lasting, True
+    _insist_on_size(instructions, authority)
+    return instructions, False
+
+
+def _size(instructions: list[Instruction], payer: Pubkey) -> int:
+    return len(bytes(Transaction.new_unsigned(Message(instructions, payer))))
+
+
 def _insist_on_size(instructions: list[Instruction], payer: Pubkey) -> None:
-    size = len(bytes(Transaction.new_unsigned(Message(instructions, payer))))
+    size = _size(instructions, payer)
     if size > MAX_TRANSACTION:
         raise TooLarge(f"The transaction has {size} bytes; Solana takes at most {MAX_TRANSACTION}.")
 

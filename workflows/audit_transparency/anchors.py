@@ -163,6 +163,12 @@ async def oldest_unanchored(connection: AsyncConnection) -> Unanchored | None:
     row = (await connection.execute(_OLDEST)).one_or_none()
     if row is None:
         return None
-    # An entry's id is a UUIDv7: its first 48 bits are milliseconds of the wall clock (RFC 9562 § 5.7).
-    written = datetime.fromtimestamp((UUID(row.id).int >> 80) / 1000, UTC)
-    return Unanchored(row.number, row.index, row.at, max(row.now - written, timedelta()))
+    return Unanchored(row.number, row.index, row.at, max(row.now - _written(row.id, row.at), timedelta()))
+
+
+def _written(id: str, at: datetime) -> datetime:
+    """When an entry was written by the wall clock: the first 48 bits of a UUIDv7, in milliseconds (RFC 9562 § 5.7)."""
+    try:
+        return datetime.fromtimestamp((UUID(id).int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return at  # not as we write it; checking the log says so, and the anchors must go on
