@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from tests.conftest import NOW, _administer
+from tests.conftest import NOW, _administer, with_pseudonym
 from tests.workflows.log.conftest import ORIGIN, TestLog, log_on
 from workflows.audit_transparency import checkpoints
 from workflows.audit_transparency.check import Finding, check
@@ -54,8 +54,8 @@ async def filled(server: URL, template: str, place: Path) -> AsyncIterator[TestL
 
 
 async def fill(log: TestLog) -> None:
-    speaker = await a_person(log)
-    await log.add(SPOKEN - 1)
+    speaker, _ = await a_person(log, "dana"), await a_person(log, "emre")
+    await log.add(SPOKEN - 2)
     await log.sequence()
     await speak(log, speaker, "Too many exceptions.")
     await log.grow(SIZES[0] - SPOKEN - 1)
@@ -91,16 +91,14 @@ async def first(log: TestLog) -> checkpoints.SignedCheckpoint:
         return await checkpoints.at(connection, SIZES[0])
 
 
-async def a_person(log: TestLog) -> Actor:
-    """A person; their being added is an entry."""
+async def a_person(log: TestLog, name: str) -> Actor:
+    """Their being added is an entry."""
     id = new_id()
     async with log.app.begin() as connection:
-        row = {"id": id, "username": "dana", "name": "Dana", "roles": ["reviewer"], "active": True}
-        await connection.execute(sa.insert(t.person).values(**row, expertise=[], created_at=NOW))
+        row = {"id": id, "username": name, "name": name.capitalize(), "roles": ["reviewer"], "expertise": []}
+        await connection.execute(sa.insert(t.person).values(**row, active=True, created_at=NOW))
         await Unit(connection, NOW, "0" * 64).record("person.added", "person")
-        query = sa.select(t.audit_subject.c.pseudonym).where(t.audit_subject.c.person_id == id)
-        pseudonym = str((await connection.execute(query)).scalar_one())
-    return Actor(id, "dana", "Dana", frozenset({Role.REVIEWER}), pseudonym=pseudonym)
+        return await with_pseudonym(connection, Actor(id, name, row["name"], frozenset({Role.REVIEWER})))
 
 
 async def speak(log: TestLog, speaker: Actor, words: str) -> None:

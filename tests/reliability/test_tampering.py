@@ -308,6 +308,27 @@ CHANGES: dict[str, tuple[list[str], str, str]] = {
         f"leaf {SPOKEN})",
         "not those it commits to",
     ),
+    "whose words they are": (
+        ["UPDATE audit.personal SET person_id = (SELECT id FROM person WHERE username = 'emre')"],
+        f"leaf {SPOKEN})",
+        "or another person's",
+    ),
+    "whose pseudonym it is": (
+        [
+            """UPDATE audit.subject SET pseudonym = gen_random_uuid()
+            WHERE person_id = (SELECT id FROM person WHERE username = 'dana')"""
+        ],
+        "person ",
+        "leads to nobody, and no entry says they were erased",
+    ),
+    "a person forgotten without an entry": (
+        [
+            "DELETE FROM audit.personal",
+            "UPDATE audit.subject SET pseudonym = NULL, key = NULL, erased_at = now()",
+        ],
+        "person ",
+        "leads to nobody, and no entry says they were erased",
+    ),
     "an anchor's memo": (["UPDATE anchor SET memo = memo || ' '"], "of checkpoint 100", "memo is not"),
     "an anchor's record": (
         [f"UPDATE anchor SET record = {FLIP.format('record', 25)}"],

@@ -36,7 +36,11 @@ def faults(
             decoded.setdefault("personal", {}) if decoded["schema"].endswith("/1") else decoded["personal"]
         )
         if words:  # named by the entry, and by the person whose words they are
-            UUID(decoded["id"]), UUID(decoded["actor"]), dict.items(words)
+            UUID(decoded["id"]), dict.items(words)
+        if words or "-" in decoded["actor"]:
+            UUID(decoded["actor"])
+        if decoded["type"] == "subject.erased":
+            UUID(decoded["subject"].removeprefix("person:"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return None, [*wrong, f"The body is not that of an entry: {error!r}."]
     if not _canonical(body):

@@ -66,10 +66,24 @@ class _Recomputed:
     size: int = 0
     frontier: list[bytes] | None = field(default_factory=list)
     words: int = 0  # personal words that entries commit to and that are still here
+    actors: set[str] = field(default_factory=set)  # pseudonyms
+    erased: set[str] = field(default_factory=set)
     last_fit: int = 0  # the size of the last checkpoint that fits
     misfits: list[int] = field(
         default_factory=list
     )  # first and last size of checkpoints in a row that do not
+
+    def hear(self, body: dict[str, Any] | None, where: str) -> list[dict[str, Any]]:
+        """Remember who acts in an entry, or was erased; the entry itself if it commits to words."""
+        if body is None:
+            return []
+        if "-" in body["actor"] and not body["schema"].endswith(
+            "/1"
+        ):  # the first schema named persons otherwise
+            self.actors.add(body["actor"])
+        if body["type"] == "subject.erased":
+            self.erased.add(body["subject"].removeprefix("person:"))
+        return [{**body, "where": where}] if body["personal"] else []
 
     def grow(self, hashes: Sequence[bytes | None]) -> None:
         known = [item for item in hashes if item is not None]
@@ -107,6 +121,7 @@ async def _all(connection: AsyncConnection) -> AsyncIterator[Finding]:
     for part in (
         _leaves(connection, head, log, recomputed),
         _outside(connection, recomputed),
+        _people(connection, recomputed),
         _upper_tiles(connection, head.size),
         _checkpoints_beyond(connection, head.size, log),
         _cosignatures(connection),
@@ -145,8 +160,7 @@ async def _leaves(
                 yield Finding(where, "It is in the tree and waits for the tree at the same time.")
             if index >= head.size:
                 yield Finding(where, f"It lies beyond the tree, which has {head.size} leaves.")
-            if decoded and decoded["personal"]:
-                spoken.append({**decoded, "where": where})
+            spoken += recomputed.hear(decoded, where)
         for index in sorted(gone):
             yield Finding(f"leaf {index}", "The leaf is missing: no entry has this place any more.")
         async for finding in _words(connection, spoken, recomputed):
@@ -247,8 +261,7 @@ async def _outside(connection: AsyncConnection, recomputed: _Recomputed) -> Asyn
                 yield Finding(where, what)
             if not waiting:
                 yield Finding(where, "It is neither in the tree nor waits for it.")
-            if decoded and decoded["personal"]:
-                spoken.append({**decoded, "where": where})
+            spoken += recomputed.hear(decoded, where)
         async for finding in _words(connection, spoken, recomputed):
             yield finding
         if len(rows) < BATCH:
@@ -268,21 +281,42 @@ async def _words(
     if not spoken:
         return
     revealed = await personal.reveal(connection, spoken)
-    ids, actors = [UUID(body["id"]) for body in spoken], {UUID(body["actor"]) for body in spoken}
-    stored = sa.select(t.audit_personal.c.entry_id, t.audit_personal.c.name)
-    here = {
-        (str(id), name)
-        for id, name in await connection.execute(stored.where(t.audit_personal.c.entry_id.in_(ids)))
-    }
-    known = sa.select(t.audit_subject.c.pseudonym).where(t.audit_subject.c.pseudonym.in_(actors))
-    not_erased = {str(item) for item in (await connection.execute(known)).scalars()}
+    ids = [UUID(body["id"]) for body in spoken]
+    kept = (
+        sa.select(t.audit_personal.c.entry_id, t.audit_personal.c.name, t.audit_subject.c.pseudonym)
+        .join(t.audit_subject, t.audit_subject.c.person_id == t.audit_personal.c.person_id)
+        .where(t.audit_personal.c.entry_id.in_(ids))
+    )
+    whose = {(str(id), name): str(actor) for id, name, actor in await connection.execute(kept)}
+    not_erased = await _known(connection, {body["actor"] for body in spoken})
     for body in spoken:
         for name, words in revealed[body["id"]].items():
-            recomputed.words += (body["id"], name) in here
-            if words is None and body["actor"] in not_erased:
-                gone = (body["id"], name) not in here
-                what = "are gone, and nobody was erased" if gone else "are not those it commits to"
-                yield Finding(body["where"], f"The words “{name}” {what}.")
+            owner = whose.get((body["id"], name))
+            recomputed.words += owner is not None
+            if owner is None and body["actor"] in not_erased:
+                yield Finding(body["where"], f"The words “{name}” are gone, and nobody was erased.")
+            elif owner is not None and (words is None or owner != body["actor"]):
+                yield Finding(
+                    body["where"], f"The words “{name}” are not those it commits to, or another person's."
+                )
+
+
+async def _people(connection: AsyncConnection, recomputed: _Recomputed) -> AsyncIterator[Finding]:
+    """Whether every pseudonym leads to a person, or an entry says that it no longer does."""
+    known = await _known(connection, recomputed.actors)
+    for actor in sorted(recomputed.actors - known - recomputed.erased):
+        yield Finding(f"person {actor}", "The pseudonym leads to nobody, and no entry says they were erased.")
+    for actor in sorted(await _known(connection, recomputed.erased)):
+        yield Finding(
+            f"person {actor}", "An entry says they were erased, and the pseudonym still leads to them."
+        )
+
+
+async def _known(connection: AsyncConnection, pseudonyms: set[str]) -> set[str]:
+    """Those that lead to a person."""
+    known = sa.select(t.audit_subject.c.pseudonym)
+    found = await connection.execute(known.where(t.audit_subject.c.pseudonym.in_([*map(UUID, pseudonyms)])))
+    return {str(item) for item in found.scalars()}
 
 
 # Tiles above the leaves, and checkpoints

@@ -179,8 +179,9 @@ async def _read(connection: AsyncConnection, spans: Iterable[_Span], size: int) 
     if not spans:
         return {}
     # A part of a full tile is cut from it: one row instead of up to 255.
-    full = [span for span in spans if (span.position + 1) * WIDTH <= size >> HEIGHT * span.level]
-    growing = [span for span in spans if span not in full]
+    full, growing = [], []
+    for span in spans:
+        (full if (span.position + 1) * WIDTH <= size >> HEIGHT * span.level else growing).append(span)
     leaves = [span for span in growing if span.level == 0]
     roots = [span for span in growing if span.level > 0]
     rows = await connection.execute(
