@@ -19,14 +19,25 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.witness import Refused, Request, Witness
-from tests.conftest import _administer
-from tests.reliability.tampered import FLIP, GUARDED, SIZES, changed, filled, unguarded
+from tests.conftest import NOW, _administer
+from tests.reliability.tampered import (
+    FLIP,
+    GUARDED,
+    SIZES,
+    a_person,
+    changed,
+    filled,
+    speak,
+    unguarded,
+)
 from tests.workflows.log.conftest import ORIGIN, TestLog, log_on
 from workflows.audit_transparency import checkpoints, merkle, tree
 from workflows.audit_transparency.check import check
 from workflows.audit_transparency.checkpoints import Fork, SecondPlace
+from workflows.audit_transparency.erasure import erase
 from workflows.audit_transparency.notes import Checkpoint, Signer
 from workflows.storage import tables as t
+from workflows.storage.unit import Unit
 
 
 @pytest.fixture(scope="module")
@@ -208,5 +219,23 @@ async def test_the_sequencer_builds_nothing_on_a_damaged_tree(log: TestLog) -> N
                 await connection.exec_driver_sql(f"INSERT INTO audit.{table} SELECT * FROM kept_{table}")
                 await connection.exec_driver_sql(f"DROP TABLE kept_{table}")
     assert await log.sequence() == 300
+    async with log.app.connect() as connection:
+        assert await check(connection) == []
+
+
+async def test_an_erasure_is_no_rewrite(log: TestLog) -> None:
+    """The log stays sound, and what was proved stays proved."""
+    dana = await a_person(log, "dana")
+    await speak(log, dana, "Too many exceptions.")
+    before = await log.grow(5)
+    async with log.app.begin() as connection:
+        counts = await erase(Unit(connection, NOW, "0" * 64, actor=dana), dana.id)
+    assert counts["words"] == 1
+    after = await log.grow(1)
+    hashes = await log.leaf_hashes()
+    async with log.app.connect() as connection:
+        assert await tree.root_at(connection, before.size) == before.root
+        proof = await tree.inclusion_proof(connection, 1, after.size)
+        merkle.verify_inclusion(hashes[1], 1, after.size, proof, after.root)
     async with log.app.connect() as connection:
         assert await check(connection) == []

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.audit_transparency import merkle, personal
@@ -314,8 +315,9 @@ async def _people(connection: AsyncConnection, recomputed: _Recomputed) -> Async
 
 async def _known(connection: AsyncConnection, pseudonyms: set[str]) -> set[str]:
     """Those that lead to a person."""
-    known = sa.select(t.audit_subject.c.pseudonym)
-    found = await connection.execute(known.where(t.audit_subject.c.pseudonym.in_([*map(UUID, pseudonyms)])))
+    asked = sa.literal([UUID(item) for item in pseudonyms], pg.ARRAY(pg.UUID(as_uuid=True)))
+    pseudonym = t.audit_subject.c.pseudonym
+    found = await connection.execute(sa.select(pseudonym).where(pseudonym == sa.any_(asked)))
     return {str(item) for item in found.scalars()}
 
 
