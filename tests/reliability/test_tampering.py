@@ -242,6 +242,11 @@ CHANGES: dict[str, tuple[list[str], str, str]] = {
         "checkpoint 281",
         "at 280 leaves",
     ),
+    "when a checkpoint was signed": (
+        ["UPDATE audit.checkpoint SET signed_at = signed_at - interval '1 year' WHERE size = 280"],
+        "checkpoint 280",
+        "signed before the one before it",
+    ),
     "a checkpoint beyond the tree": (
         [
             "INSERT INTO audit.checkpoint SELECT 999, root, note, signed_at FROM audit.checkpoint WHERE size = 280"

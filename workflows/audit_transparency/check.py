@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +71,7 @@ class _Recomputed:
     words: int = 0  # personal words that entries commit to and that are still here
     actors: set[str] = field(default_factory=set)  # pseudonyms
     erased: set[str] = field(default_factory=set)
+    signed_at: datetime = datetime.min.replace(tzinfo=UTC)  # of the last checkpoint
     last_fit: int = 0  # the size of the last checkpoint that fits
     misfits: list[int] = field(
         default_factory=list
@@ -101,17 +104,16 @@ async def check(connection: AsyncConnection) -> list[Finding]:
     """
     await connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
     found: list[Finding] = []
-    made = _all(connection)
-    async for finding in made:
-        found.append(finding)
-        if len(found) == MOST:
-            found.append(Finding("log", "There is more; this list stops here."))
-            break
-    await made.aclose()
+    async with aclosing(_all(connection)) as made:
+        async for finding in made:
+            found.append(finding)
+            if len(found) == MOST:
+                found.append(Finding("log", "There is more; this list stops here."))
+                break
     return found
 
 
-async def _all(connection: AsyncConnection) -> AsyncIterator[Finding]:
+async def _all(connection: AsyncConnection) -> AsyncGenerator[Finding, None]:
     log = (await connection.execute(sa.select(t.audit_log))).mappings().one_or_none()
     rows = (await connection.execute(sa.select(t.audit_tree))).all()
     if len(rows) != 1:
@@ -208,6 +210,9 @@ async def _grow(
         recomputed.grow(hashes[recomputed.size - start : row.size - start])
         for finding in _checkpoint(row, log):
             yield finding
+        if row.signed_at < recomputed.signed_at:
+            yield Finding(f"checkpoint {row.size}", "Its row says it was signed before the one before it.")
+        recomputed.signed_at = row.signed_at
         if recomputed.frontier is None or merkle.frontier_root(recomputed.frontier) == row.root:
             for finding in _misfits(recomputed):
                 yield finding

@@ -179,7 +179,8 @@ async def _read(connection: AsyncConnection, spans: Iterable[_Span], size: int) 
     if not spans:
         return {}
     # A part of a full tile is cut from it: one row instead of up to 255.
-    full, growing = [], []
+    full: list[_Span] = []
+    growing: list[_Span] = []
     for span in spans:
         (full if (span.position + 1) * WIDTH <= size >> HEIGHT * span.level else growing).append(span)
     leaves = [span for span in growing if span.level == 0]
