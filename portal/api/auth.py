@@ -21,7 +21,8 @@ from portal.auth.personal import create_token
 from portal.auth.signing_in import WRONG, check_password
 from portal.auth.tokens import issue, new_refresh_token, secret_of
 from portal.errors import answer
-from workflows.errors import NotFound, Unauthenticated
+from workflows.audit_transparency import erasure
+from workflows.errors import FieldError, Invalid, NotFound, Unauthenticated
 from workflows.roles import VISITOR, Actor, Role, Scope
 from workflows.storage.unit import Unit
 
@@ -36,6 +37,10 @@ class Credentials(Input):
 
 class RefreshIn(Input):
     refresh_token: Annotated[str, Meta(max_length=200)]
+
+
+class EraseIn(Input):
+    username: Annotated[str, Meta(description="Your own.", examples=["dana"], max_length=200)]
 
 
 class Tokens(msgspec.Struct, kw_only=True):
@@ -152,6 +157,27 @@ async def revoke(request: Request, unit: NamedDependency[Unit], actor: NamedDepe
     await unit.record("auth.revoked", actor.subject, session=str(request.auth.id))
 
 
+@post(
+    f"{PATH}/me/erase",
+    guards=[signed_in],
+    dto=StrictJSON,
+    status_code=200,
+    tags=TAGS,
+    summary="Erase yourself",
+    description="For good: name, words, sessions, and whatever leads from the audit log to you. Votes count on, policies "
+    "stay, and every proof stays valid. `username` must be yours, so that it is not done by mistake. Answers how many "
+    "rows of each kind were erased.",
+    responses=problems(401, 403, 409, 413, 415, 422),
+)
+async def erase(
+    data: JSONBody[EraseIn], unit: NamedDependency[Unit], actor: NamedDependency[Actor]
+) -> dict[str, int]:
+    if data.username != actor.username:
+        fault = FieldError("/username", "Not your user name.")
+        raise Invalid("Nothing was erased.", errors=(fault,))
+    return await erasure.erase(unit, actor.id)
+
+
 @get(
     f"{PATH}/me",
     guards=[signed_in],
@@ -227,4 +253,4 @@ def _tokens(request: Request, session_id: UUID, person_id: UUID, refresh_token: 
     return Tokens(access_token=access, refresh_token=refresh_token)
 
 
-routes = [token, refresh, revoke, me, tokens, add_token, end_token]
+routes = [token, refresh, revoke, me, erase, tokens, add_token, end_token]

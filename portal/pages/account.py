@@ -18,6 +18,7 @@ from portal.auth.tokens import issue, secret_of
 from portal.cookies import cookie
 from portal.pages.forms import form, safe_next
 from portal.pages.render import THEME, THEMES, page, see_other
+from workflows.audit_transparency import erasure
 from workflows.errors import Invalid, NotFound
 from workflows.roles import Actor, Scope
 from workflows.storage.unit import Unit
@@ -116,6 +117,30 @@ async def add_token(request: Request, unit: NamedDependency[Unit], actor: NamedD
     return await _me_page(request, unit.connection, actor, made=made)
 
 
+@get("/me/erase", guards=[signed_in])
+async def erase_form(request: Request, actor: NamedDependency[Actor]) -> Response:
+    """What an erasure does and does not do, before it is asked for."""
+    return _erase_page(request, actor)
+
+
+@post("/me/erase", guards=[signed_in], status_code=303)
+async def erase_me(request: Request, unit: NamedDependency[Unit], actor: NamedDependency[Actor]) -> Response:
+    sent = await form(request)
+    if sent.get("username", "").strip().lower() != actor.username:
+        fault = {"username": "Write your user name exactly, so that it is not done by mistake."}
+        return _erase_page(request, actor, status=422, errors=fault)
+    await erasure.erase(unit, actor.id)
+    response = see_other("/", flash=("success", "You are erased here, and signed out everywhere."))
+    response.cookies.append(cookie(request, COOKIE, "", max_age=0))
+    return response
+
+
+def _erase_page(
+    request: Request, actor: Actor, *, status: int = 200, errors: dict[str, str] | None = None
+) -> Response:
+    return page(request, "pages/erase.html", title="Erase my data", status=status, errors=errors or {})
+
+
 @post("/me/sessions/{session_id:uuid}/revoke", guards=[signed_in], status_code=303)
 async def end_session(
     request: Request, session_id: FromPath[UUID], unit: NamedDependency[Unit], actor: NamedDependency[Actor]
@@ -155,4 +180,4 @@ async def _me_page(
     )
 
 
-routes = [login_form, login, logout, theme, me, add_token, end_session]
+routes = [login_form, login, logout, theme, me, add_token, end_session, erase_form, erase_me]

@@ -23,6 +23,7 @@ from workflows.roles import Actor
 from workflows.storage.tables import audit_personal, audit_subject
 
 NONCE = 12
+ERASED = "Erased at its author’s request."  # in place of words that are gone
 
 
 def commitment(salt: bytes, words: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from workflows.audit_transparency.personal import reveal
+from workflows.audit_transparency.personal import ERASED, reveal
 from workflows.constitution.figures import Figures
 from workflows.errors import NotFound
 from workflows.kinds import AnchorKind, AnchorState, PolicyState, Strategy
@@ -20,8 +20,6 @@ from workflows.storage import tables as t
 
 # Votes are left out: while a ballot is open, their number is nobody's to know (§ 5.8).
 HIDDEN = {"vote.cast", "anchor.submitted", "anchor.confirmed"}
-
-ERASED = "What was said here was erased at its author's request."
 
 _Payload = dict[str, Any]
 

@@ -11,6 +11,7 @@ import rfc8785
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.audit_transparency.personal import ERASED
 from workflows.constitution.figures import Figures
 from workflows.errors import NotFound
 from workflows.kinds import AnchorKind, BallotState, Category, PolicyState, RiskLevel, Strategy
@@ -253,6 +254,7 @@ async def reviews(connection: AsyncConnection, ref: str) -> list[ReviewView]:
             ReviewView,
             row,
             reviewer=person_view(row, "author"),
+            reason=row["reason"] or ERASED,
             void=row["version"] != row["current_version"],
         )
         for row in (await connection.execute(statement)).mappings()
@@ -273,7 +275,13 @@ async def comments(connection: AsyncConnection, ref: str) -> list[CommentView]:
         .order_by(c.created_at, c.id)
     )
     found = [
-        build(CommentView, row, author=person_view(row, "author"), body_html=to_html(row["body"]))
+        build(
+            CommentView,
+            row,
+            author=person_view(row, "author"),
+            body=row["body"] or ERASED,
+            body_html=to_html(row["body"] or ERASED),
+        )
         for row in (await connection.execute(statement)).mappings()
     ]
     if not found:

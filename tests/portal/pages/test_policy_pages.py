@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.portal.pages.html import check_page, find_form, links, parse, send, text_of, values
+from tests.portal.the_log import seal
 
 TEXT = "# Aim\n\nThe office keeps its meeting notes for one year.\n\n- They are public.\n- They are short.\n"
 DRAFT = {
@@ -349,7 +350,7 @@ async def test_the_council_suspends_what_is_in_force(enacted, as_persona, client
     assert "It turned out to do harm." in seen.text and "/suspend" not in seen.text
 
 
-async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_persona, app):
+async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_persona, app, tmp_path):
     """Draft, preview, submit, review, amend (which voids), approve, vote, change the vote, close, result, recount."""
     new = await chidi.get("/policies/new")
     previewed = await send(chidi, new, "/policies", **DRAFT, do="preview")
@@ -428,6 +429,7 @@ async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_
     assert "You chose" not in (await dana.get(f"/receipts/{second}?show=choice")).text
 
     await move_clock(ada, "P7D")
+    await seal(app, tmp_path / "checkpoint", sign=False)
     result = check_page(await client.get(f"/policies/{ref}/results"))
     assert "Passed" in text_of(result)
     recounted = await client.get(f"/policies/{ref}/results?recount=1")

@@ -1,0 +1,215 @@
+"""100 % of the acts are in the trail: every route that changes something enters it, or changes nothing at all."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from litestar import Litestar
+
+from tests.conftest import arranged
+from tests.portal.api.walk import DRAFT, POLICIES, WORKFLOWS, jump, propose, review, vote
+from tests.portal.conftest import PASSWORD, with_forms
+from workflows.storage.tables import audit_entry
+from workflows.storage.unit import Unit
+
+SignIn = Callable[[str], Awaitable[httpx.AsyncClient]]
+# What takes a POST and changes nothing that governs, so that there is nothing to enter.
+CHANGES_NOTHING = {
+    "POST /policies/preview": "computes and answers",
+    "POST /api/v1/policies/preview": "computes and answers",
+    "POST /theme": "a cookie of the browser",
+    "POST /api/v1/anchors/{anchor_id:uuid}/verify": "reads the chain anew",
+}
+TESTED_ELSEWHERE = {
+    "POST /api/v1/anchors/{anchor_id:uuid}/retry": "needs an anchor that failed: tests/portal/api/test_on_chain.py",
+    "POST /audit/rehearsal": "rolls back whatever it changed: tests/portal/pages/test_audit_pages.py",
+}
+
+
+def mutating(app: Litestar) -> set[str]:
+    return {
+        f"{method} {route.path}"
+        for route in app.routes
+        for handler in getattr(route, "route_handlers", [])
+        for method in handler.http_methods & {"POST", "PUT", "PATCH", "DELETE"}
+        if handler.fn.__module__.startswith("portal.")
+    }
+
+
+class Walk:
+    """Takes routes one after another and notes of each how many entries came of it."""
+
+    def __init__(self, app: Litestar, client: httpx.AsyncClient, api: SignIn, as_persona: SignIn) -> None:
+        self.app, self.client, self.api, self.as_persona = app, client, api, as_persona
+        self.recorded: dict[str, int] = {}
+
+    async def entries(self) -> int:
+        query = sa.select(sa.func.count()).where(audit_entry.c.type != "test.arranged")
+        async with self.app.state.services.engine.connect() as connection:
+            return (await connection.execute(query)).scalar_one()
+
+    @asynccontextmanager
+    async def taking(self, route: str):
+        before = await self.entries()
+        yield
+        self.recorded[route] = await self.entries() - before
+
+    async def take(self, route: str, client: httpx.AsyncClient, path: str, **sent: Any) -> httpx.Response:
+        method = route.split()[0]
+        async with self.taking(route):
+            answer = await client.request(method, path, **sent)
+        assert answer.status_code < 400, f"{route}: {answer.status_code} {answer.text[:300]}"
+        return answer
+
+
+@pytest.fixture
+def walk(app: Litestar, client: httpx.AsyncClient, api: SignIn, as_persona: SignIn) -> Walk:
+    return Walk(app, client, api, as_persona)
+
+
+async def test_every_route_that_acts_enters_it(walk: Walk) -> None:
+    await signing_in(walk)
+    await by_programs(walk)
+    await by_forms(walk)
+    await leaving(walk)
+    silent = [route for route, entries in walk.recorded.items() if not entries]
+    assert silent == [], "these acted without an entry"
+    left = mutating(walk.app) - set(walk.recorded) - set(CHANGES_NOTHING) - set(TESTED_ELSEWHERE)
+    assert left == {"POST /api/v1/workflows/audit-transparency"} & left, "these are neither walked nor listed"
+    assert set(walk.recorded) <= mutating(walk.app)
+
+
+async def signing_in(walk: Walk) -> None:
+    auth = "/api/v1/auth"
+    credentials = {"username": "dana", "password": PASSWORD}
+    answer = await walk.take(f"POST {auth}/token", walk.client, f"{auth}/token", json=credentials)
+    sent = {"refresh_token": answer.json()["refresh_token"]}
+    answer = await walk.take(f"POST {auth}/refresh", walk.client, f"{auth}/refresh", json=sent)
+    bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    await walk.take(f"POST {auth}/revoke", walk.client, f"{auth}/revoke", headers=bearer)
+    dana = await walk.api("dana")
+    wanted = {"name": "export", "scopes": ["read"], "days": 30}
+    made = (await walk.take(f"POST {auth}/tokens", dana, f"{auth}/tokens", json=wanted)).json()
+    await walk.take(f"DELETE {auth}/tokens/{{token_id:uuid}}", dana, f"{auth}/tokens/{made['id']}")
+    with_forms(walk.client)
+    await walk.take("POST /demo/persona", walk.client, "/demo/persona", data={"username": "ben"})
+    await walk.take("POST /logout", walk.client, "/logout")
+    await walk.take("POST /login", walk.client, "/login", data=credentials)
+    made = await walk.client.post("/me/tokens", data={"name": "a", "scopes": "read", "days": "30"})
+    await walk.take(
+        "POST /me/tokens", walk.client, "/me/tokens", data={"name": "b", "scopes": "read", "days": "30"}
+    )
+    async with walk.app.state.services.engine.connect() as connection:
+        query = sa.text("SELECT id FROM session WHERE kind = 'personal' AND revoked_at IS NULL LIMIT 1")
+        session = (await connection.execute(query)).scalar_one()
+    route = "POST /me/sessions/{session_id:uuid}/revoke"
+    await walk.take(route, walk.client, f"/me/sessions/{session}/revoke")
+
+
+async def by_programs(walk: Walk) -> None:
+    chidi, dana, ada = await walk.api("chidi"), await walk.api("dana"), await walk.api("ada")
+    one = POLICIES + "/{ref:str}"
+    async with walk.taking(f"POST {WORKFLOWS}"):
+        draft = await propose(chidi, submit=False)
+    own = f"{POLICIES}/{draft['policy']['ref']}"
+    read = await chidi.get(own)
+    changed = {**DRAFT, "summary": "The notice says it wrong."}
+    etag = {"If-Match": read.headers["etag"]}
+    await walk.take(f"PUT {one}", chidi, own, json=changed, headers=etag)
+    await walk.take(f"POST {one}/submit", chidi, f"{own}/submit")
+    await walk.take(f"POST {one}/comments", ada, f"{own}/comments", json={"body": "Good."})
+    await walk.take(f"POST {one}/withdraw", chidi, f"{own}/withdraw", json={"reason": "Not now."})
+    workflow = await propose(chidi)
+    async with walk.taking(f"POST {WORKFLOWS}/{{workflow_id:uuid}}/approve"):
+        assert (await review(dana, workflow)).is_success
+    async with walk.taking(f"POST {one}/ballot/votes"):
+        assert (await vote(ada, workflow, "for")).status_code == 201
+    async with walk.taking("POST /api/v1/demo/clock"):
+        await jump(walk.client)
+    own = f"{POLICIES}/{workflow['policy']['ref']}"
+    farah = await walk.api("farah")
+    await walk.take(f"POST {one}/suspend", farah, f"{own}/suspend", json={"reason": "It did harm."})
+
+
+async def by_forms(walk: Walk) -> None:
+    chidi, dana, ada = [await walk.as_persona(name) for name in ("chidi", "dana", "ada")]
+    one = "/policies/{ref:str}"
+    answer = await walk.take(
+        "POST /policies", chidi, "/policies", data={**DRAFT, "priority": "normal", "do": "save"}
+    )
+    own = answer.headers["location"].partition("?")[0].removesuffix("/edit")
+    edited = {**DRAFT, "priority": "normal", "summary": "Otherwise.", "do": "save"}
+    await walk.take(f"POST {one}/edit", chidi, f"{own}/edit", data=edited)
+    await walk.take(f"POST {one}/submit", chidi, f"{own}/submit")
+    await walk.take(f"POST {one}/comments", ada, f"{own}/comments", data={"body": "Good."})
+    await walk.take(f"POST {one}/withdraw", chidi, f"{own}/withdraw", data={"reason": "Not now."})
+    answer = await chidi.post("/policies", data={**DRAFT, "priority": "normal", "do": "submit"})
+    own = answer.headers["location"].partition("?")[0]
+    digest = (await chidi.get(f"/api/v1{own}")).json()["version"]["version_sha256"]
+    decided = {"decision": "approve", "reason": "Clear.", "version_sha256": digest}
+    await walk.take(f"POST {one}/reviews", dana, f"{own}/reviews", data=decided)
+    chosen = {"choice": "for", "version_sha256": digest}
+    await walk.take(f"POST {one}/ballot/votes", ada, f"{own}/ballot/votes", data=chosen)
+    await walk.take("POST /demo/clock", ada, "/demo/clock", data={"advance": "P7D"})
+    farah = await walk.as_persona("farah")
+    await walk.take(f"POST {one}/suspend", farah, f"{own}/suspend", data={"reason": "It did harm."})
+
+
+async def leaving(walk: Walk) -> None:
+    ben = await walk.api("ben")
+    await walk.take("POST /api/v1/auth/me/erase", ben, "/api/v1/auth/me/erase", json={"username": "ben"})
+    lea = await walk.as_persona("lea")
+    await walk.take("POST /me/erase", lea, "/me/erase", data={"username": "lea"})
+
+
+async def test_what_is_not_entered_does_not_happen(api: SignIn, app: Litestar, monkeypatch: Any) -> None:
+    """Our own mistake, made on purpose: the database refuses the commit, and nothing has changed."""
+    chidi = await api("chidi")
+    workflow = await propose(chidi)
+    own = f"{POLICIES}/{workflow['policy']['ref']}"
+
+    async def forgetful(self: Unit, *_: Any, **__: Any) -> None:
+        return None
+
+    monkeypatch.setattr(Unit, "record", forgetful)
+    answer = await chidi.post(f"{own}/withdraw", json={"reason": "Not now."})
+    assert answer.status_code == 500
+    monkeypatch.undo()
+    assert (await chidi.get(own)).json()["state"] == "in_review"
+
+
+async def test_a_refusal_is_entered_before_it_is_told(api: SignIn, app: Litestar) -> None:
+    dana = await api("dana")
+    workflow = await propose(await api("chidi"))
+    answer = await dana.post(
+        f"{POLICIES}/{workflow['policy']['ref']}/suspend", json={"reason": "I would like to."}
+    )
+    assert answer.status_code == 403
+    async with app.state.services.engine.connect() as connection:
+        query = sa.select(audit_entry.c.body, audit_entry.c.subject, audit_entry.c.actor)
+        (found,) = await connection.execute(query.where(audit_entry.c.type == "access.refused"))
+    assert found.subject == f"person:{found.actor}"
+    assert b'/suspend",' in found.body or b'/suspend"}' in found.body
+    assert answer.json()["code"].encode() in found.body
+
+
+async def test_visitors_who_have_to_sign_in_are_not_entered(client: httpx.AsyncClient, app: Litestar) -> None:
+    assert (await client.get("/api/v1/auth/me")).status_code == 401
+    async with app.state.services.engine.connect() as connection:
+        query = sa.select(sa.func.count()).where(audit_entry.c.type != "test.arranged")
+        assert (await connection.execute(query)).scalar_one() == 0
+
+
+async def test_rows_changed_by_hand_need_an_entry_too(app: Litestar) -> None:
+    change = sa.text("UPDATE person SET name = 'Somebody else' WHERE username = 'dana'")
+    with pytest.raises(sa.exc.IntegrityError, match="enters nothing in the audit trail"):
+        async with app.state.services.engine.begin() as connection:
+            await connection.execute(change)
+    async with app.state.services.engine.begin() as connection:
+        await connection.execute(change)
+        await arranged(connection)
