@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -71,7 +71,7 @@ class _Recomputed:
     words: int = 0  # personal words that entries commit to and that are still here
     actors: set[str] = field(default_factory=set)  # pseudonyms
     erased: set[str] = field(default_factory=set)
-    signed_at: datetime = datetime.min.replace(tzinfo=UTC)  # of the last checkpoint
+    signed_at: datetime | None = None  # of the last checkpoint
     last_fit: int = 0  # the size of the last checkpoint that fits
     misfits: list[int] = field(
         default_factory=list
@@ -210,7 +210,7 @@ async def _grow(
         recomputed.grow(hashes[recomputed.size - start : row.size - start])
         for finding in _checkpoint(row, log):
             yield finding
-        if row.signed_at < recomputed.signed_at:
+        if recomputed.signed_at is not None and row.signed_at < recomputed.signed_at:
             yield Finding(f"checkpoint {row.size}", "Its row says it was signed before the one before it.")
         recomputed.signed_at = row.signed_at
         if recomputed.frontier is None or merkle.frontier_root(recomputed.frontier) == row.root:
