@@ -17,23 +17,11 @@ import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from litestar import Litestar
 
-from tests.portal.the_log import LOG_ORIGIN, seal
+from tests.portal.the_log import LOG_ORIGIN, happen, seal
 from workflows.audit_transparency.archive import tile_name
 from workflows.storage.tables import audit_entry
-from workflows.storage.unit import Unit, governance_now
 
 IMMUTABLE = "public, max-age=31536000, immutable"
-
-
-async def happen(app: Litestar, count: int) -> None:
-    """That many more entries."""
-    async with app.state.services.engine.begin() as connection:
-        unit = Unit(connection, await governance_now(connection), "0" * 64)
-        bodies = [
-            {"body": unit.entry("test.happened", "test", {"n": n, "words": "é" * (n % 5)})}
-            for n in range(count)
-        ]
-        await connection.execute(sa.insert(audit_entry), bodies)
 
 
 @pytest.fixture

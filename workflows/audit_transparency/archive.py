@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import rfc8785
-import sqlalchemy as sa
 from anyio.to_thread import run_sync
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.audit_transparency import bundle, checkpoints, tree
+from workflows.audit_transparency.anchors import CheckpointAnchor, checkpoint_anchors
 from workflows.audit_transparency.bundle import ChainIdentity
 from workflows.audit_transparency.tree import WIDTH
 from workflows.constitution.document import Constitution
-from workflows.storage.tables import anchor
+from workflows.storage.paging import LARGEST
 
 SCHEMA = "acgs.log/1"
 BUNDLES = 8  # entry bundles a read: 2048 entries, a few megabytes at most of usual ones
-ANCHORS = 500  # a read
 LEVEL = 1  # what is large is read once and thrown away; more costs minutes of a processor
 
 Readers = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
@@ -102,34 +101,24 @@ async def _entries(readers: Readers, size: int) -> AsyncIterator[dict[str, bytes
 
 
 async def _anchors(readers: Readers, size: int, sizes: set[int]) -> AsyncIterator[bytes]:
-    """`anchors.json` in pieces: every anchor of a checkpoint no larger than `size`, by size. Notes the sizes."""
-    order = sa.tuple_(anchor.c.checkpoint_size, anchor.c.id)
-    wanted = (
-        bundle.log_anchors()
-        .where(anchor.c.checkpoint_size <= size)
-        .order_by(anchor.c.checkpoint_size, anchor.c.id)
-        .limit(ANCHORS)
-    )
-    page = wanted
-    separator = b"["
+    """`anchors.json` in pieces: every anchor of a checkpoint no larger than `size`, newest first. Notes the sizes."""
+    cursor, before = None, b"["
     while True:
         async with readers() as connection:
-            rows = (await connection.execute(page)).mappings().all()
-        if not rows:
+            page = await checkpoint_anchors(connection, limit=LARGEST, cursor=cursor)
+        items = [item for item in page.items if item.size <= size]
+        sizes.update(item.size for item in items)
+        if items:
+            yield before + b",".join(rfc8785.dumps(_described(item)) for item in items)
+            before = b","
+        cursor = page.next
+        if cursor is None:
             break
-        sizes.update(row["checkpoint_size"] for row in rows)
-        described = [
-            rfc8785.dumps(
-                {**bundle.log_anchor(row), "state": str(row["state"]), "genesis_hash": row["genesis_hash"]}
-            )
-            for row in rows
-        ]
-        yield separator + b",".join(described)
-        separator = b","
-        page = wanted.where(
-            order > sa.tuple_(*map(sa.literal, (rows[-1]["checkpoint_size"], rows[-1]["id"])))
-        )
-    yield b"[]" if separator == b"[" else b"]"
+    yield b"[]" if before == b"[" else b"]"
+
+
+def _described(item: CheckpointAnchor) -> dict[str, Any]:
+    return {**bundle.log_anchor(item), "state": str(item.state), "genesis_hash": item.genesis_hash}
 
 
 def tile_name(position: int, width: int) -> str:

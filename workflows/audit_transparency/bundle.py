@@ -19,13 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.audit_transparency import checkpoints, tree
+from workflows.audit_transparency.anchors import CheckpointAnchor, newest_final
 from workflows.constitution.document import Constitution
 from workflows.errors import Conflict, NotFound
 from workflows.kinds import AnchorKind, AnchorState
 from workflows.policy_creation import queries, records
 from workflows.storage.tables import (
     anchor,
-    audit_checkpoint,
     audit_entry,
     audit_leaf,
     constitution_document,
@@ -78,7 +78,7 @@ async def policy_bundle(
     votes, openings = await _ballot(connection, ref, size, entries)
     entries |= votes
     anchors = await _policy_anchors(connection, policy_id)
-    covering = await _log_anchor(connection, max(entries, default=0) + 1, size)
+    covering = await newest_final(connection, max(entries, default=0) + 1)
     enacting = anchors.get(AnchorKind.POLICY)
     under = await _constitution(connection, constitution, enacting and enacting["constitution_sha256"])
     files: dict[str, bytes] = {"constitution.md": under}
@@ -100,10 +100,16 @@ async def policy_bundle(
             files[f"{name}.json"] = rfc8785.dumps({"record": _text(anchors[kind]), **landed(anchors[kind])})
     if covering is not None:
         files["log_anchor.json"] = rfc8785.dumps(log_anchor(covering))
-        between = await tree.consistency_proof(connection, covering["checkpoint_size"], size)
+        between = await tree.consistency_proof(connection, covering.size, size)
         files["consistency.txt"] = hash_lines(between)
     about = {
-        **about_log(SCHEMA, log, size, records.sha256_hex(under), _where(chain, enacting or covering)),
+        **about_log(
+            SCHEMA,
+            log,
+            size,
+            records.sha256_hex(under),
+            _where(chain, enacting or (vars(covering) if covering else None)),
+        ),
         "ref": ref,
         "files": {name: records.sha256_hex(content) for name, content in files.items()},
     }
@@ -188,21 +194,6 @@ async def _policy_anchors(connection: AsyncConnection, policy_id: Any) -> dict[A
     return {AnchorKind(row["kind"]): row for row in (await connection.execute(query)).mappings()}
 
 
-async def _log_anchor(connection: AsyncConnection, needed: int, size: int) -> sa.RowMapping | None:
-    """The newest final anchor of a checkpoint with at least `needed` entries."""
-    query = (
-        log_anchors()
-        .where(
-            anchor.c.state == AnchorState.FINALIZED,
-            anchor.c.lost_at.is_(None),
-            anchor.c.checkpoint_size.between(needed, size),
-        )
-        .order_by(anchor.c.checkpoint_size.desc())
-        .limit(1)
-    )
-    return (await connection.execute(query)).mappings().one_or_none()
-
-
 async def _constitution(connection: AsyncConnection, current: Constitution, sha256: str | None) -> bytes:
     """The document a policy was enacted under, or else the one in force."""
     if sha256 in (None, current.sha256):
@@ -229,24 +220,18 @@ def about_log(
     }
 
 
-def log_anchors() -> sa.Select:
-    """Anchors of checkpoints, with the checkpoint's root."""
-    at = audit_checkpoint.c.size == anchor.c.checkpoint_size
-    return sa.select(anchor, audit_checkpoint.c.root).join(audit_checkpoint, at)
-
-
-def log_anchor(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """An anchor of a checkpoint, from a row of `log_anchors`."""
+def log_anchor(item: CheckpointAnchor) -> dict[str, Any]:
+    """An anchor of a checkpoint; the root in base64, as in the action and in the checkpoint."""
     return {
-        "size": row["checkpoint_size"],
-        "root": base64.b64encode(row["root"]).decode(),
-        "action": _text(row),
-        "durable": row["durable"],
-        **landed(row),
+        "size": item.size,
+        "root": base64.b64encode(item.root).decode(),
+        "action": item.action,
+        "durable": item.durable,
+        **landed(vars(item)),
     }
 
 
-def landed(row: Mapping[Any, Any]) -> dict[str, Any]:
+def landed(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the chain took, or was given: null where it is not known yet."""
     transaction, block_time = row["transaction"], row["block_time"]
     return {
