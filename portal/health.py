@@ -23,9 +23,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public
 from portal.services import Services, services
+from workflows.audit_transparency import anchors, checkpoints, tree
 from workflows.errors import NotFound
 from workflows.kinds import AnchorState, WorkflowStatus
-from workflows.storage.tables import anchor, chain_status, workflow
+from workflows.storage.tables import anchor, audit_pending, chain_status, workflow
 from workflows.storage.unit import governance_now
 
 ENDED = (WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.CANCELLED, WorkflowStatus.TIMEOUT)
@@ -116,7 +117,12 @@ async def _from_database(held: Services) -> bytes:
     if time.monotonic() - read_at < held.settings.metrics_export_interval:
         return text
     async with held.engine.connect() as connection:
-        families = [*await _workflows(connection), *await _anchors(connection), *await _queue(connection)]
+        families = [
+            *await _workflows(connection),
+            *await _anchors(connection),
+            *await _log(connection),
+            *await _queue(connection),
+        ]
     text = generate_latest(_Given(families))  # type: ignore[arg-type]
     held.metrics.from_database = (time.monotonic(), text)
     return text
@@ -185,6 +191,38 @@ async def _anchors(connection: AsyncConnection) -> list[Metric]:
         blocked = GaugeMetricFamily("governance_chain_blocked", "1 while nothing may be anchored.")
         blocked.add_metric((), float(not status["may_anchor"]))
         families += [reachable, blocked]
+    return families
+
+
+async def _log(connection: AsyncConnection) -> list[Metric]:
+    """How far the audit log is behind: entries that wait for the tree, for a signature, for the chain."""
+    size, _ = await tree.head(connection)
+    signed = await checkpoints.latest(connection)
+    pending = sa.select(sa.func.count()).select_from(audit_pending)
+    oldest = await anchors.oldest_unanchored(connection)
+    figures = (
+        ("governance_audit_entries", "Entries in the audit log's tree.", size),
+        (
+            "governance_audit_pending",
+            "Entries committed and not in the tree yet.",
+            (await connection.execute(pending)).scalar_one(),
+        ),
+        (
+            "governance_audit_signed_entries",
+            "Entries that the newest checkpoint covers.",
+            signed.size if signed else 0,
+        ),
+        (
+            "governance_audit_unanchored_seconds",
+            "Age of the oldest entry that no final anchor on the chain covers; 0 where all are covered.",
+            oldest.age.total_seconds() if oldest else 0.0,
+        ),
+    )
+    families: list[Metric] = []
+    for name, help_text, value in figures:
+        family = GaugeMetricFamily(name, help_text)
+        family.add_metric((), value)
+        families.append(family)
     return families
 
 

@@ -23,6 +23,7 @@ from pgqueuer.domain.models import Job, Schedule
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chain import anchoring
+from chain.config import AnchorPolicy
 from migrations import async_url
 from portal.database import APP, begin_unit
 from portal.keys import log_key, with_authority
@@ -92,10 +93,14 @@ async def _retried(job: Job, act: Callable[[], Awaitable[None]]) -> None:
 
 async def keep_anchoring(units: Units, held: Services, wake: asyncio.Event) -> None:
     """Pass over the anchors at once when told, and otherwise when chain.anchoring asks for it."""
+    policy = AnchorPolicy(
+        interval=timedelta(seconds=held.settings.anchor_interval),
+        late=timedelta(seconds=held.settings.anchor_late_alert),
+    )
     while True:
         pause: float | None = None
         try:
-            pause = await anchoring.run(units, held.chain, held.constitution)
+            pause = await anchoring.run(units, held.chain, held.constitution, policy)
         except Exception as error:  # the next pass starts from the database again
             log.exception("anchoring_failed", error=repr(error))
         with suppress(TimeoutError):

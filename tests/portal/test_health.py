@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from portal.settings import Settings
 from tests.conftest import arranged
+from tests.portal.the_log import seal
 from workflows.kinds import WorkflowStatus
 from workflows.storage.tables import chain_status, workflow
 from workflows.storage.unit import new_id
@@ -128,3 +130,15 @@ async def test_every_metric_is_named_by_our_rules(client: httpx.AsyncClient):
     await client.get("/login")
     for key in await figures(client):
         assert re.match(r"governance_[a-z_]+$", key[0]), key
+
+
+async def test_how_far_the_log_is_behind_is_told(app: Litestar, client: httpx.AsyncClient, tmp_path: Path):
+    waiting = await figures(client)
+    assert waiting["governance_audit_entries",] == 0
+    assert waiting["governance_audit_pending",] >= 1
+    assert 0 < waiting["governance_audit_unanchored_seconds",] < 300
+    await seal(app, tmp_path / "checkpoint")
+    signed = await figures(client)
+    assert signed["governance_audit_pending",] == 0
+    assert signed["governance_audit_signed_entries",] == signed["governance_audit_entries",] >= 1
+    assert signed["governance_audit_unanchored_seconds",] > 0, "no anchor covers it"
