@@ -42,8 +42,11 @@ async def bundle(request: Request, ref: Ref) -> Response[bytes]:
     digest = hashlib.sha256(body).hexdigest()
     response = tagged(request, body, digest, media_type=ZIP)
     response.headers["Cache-Control"] = "public, no-cache"
+    if response.status_code == 304:
+        response.content = b""
+        return response
     response.headers["Content-Disposition"] = f'attachment; filename="{ref}-bundle.zip"'
-    if response.status_code != 304 and not request.scope["state"].get("head_only"):
+    if not request.scope["state"].get("head_only"):
         # The subject is the log: an export is no act on the policy, and would be in its next bundle.
         await record_export(request, f"bundle of {ref}", "log", digest)
     return response
