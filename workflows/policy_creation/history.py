@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.audit_transparency.personal import ERASED, reveal
+from workflows.audit_transparency.sentences import sentence
 from workflows.constitution.figures import Figures
 from workflows.errors import NotFound
 from workflows.kinds import AnchorKind, AnchorState, PolicyState, Strategy
@@ -22,40 +22,6 @@ from workflows.storage import tables as t
 HIDDEN = {"vote.cast", "anchor.submitted", "anchor.confirmed"}
 
 _Payload = dict[str, Any]
-
-
-def _outcome(payload: _Payload) -> str:
-    votes = payload["votes"]
-    outcome = "passed" if payload["passed"] else "did not pass"
-    return f"The ballot closed: {votes['for']} for, {votes['against']} against, {votes['abstain']} abstained. It {outcome}."
-
-
-def _what(payload: _Payload) -> str:
-    return f"The record of its {'suspension' if payload['kind'] == AnchorKind.DEACTIVATION else 'enactment'}"
-
-
-_SENTENCES: dict[str, Callable[[_Payload], str]] = {
-    "policy.drafted": lambda p: "Drafted.",
-    "policy.edited": lambda p: "Draft edited.",
-    "policy.submitted": lambda p: "Submitted for review.",
-    "policy.amended": lambda p: f"Amended: version {p['version']}. Its review starts anew.",
-    "policy.withdrawn": lambda p: "Withdrawn.",
-    "review.approved": lambda p: f"Version {p['version']} approved.",
-    "review.returned": lambda p: f"Version {p['version']} returned to its author.",
-    "review.rejected": lambda p: f"Version {p['version']} rejected.",
-    "comment.added": lambda p: "Commented.",
-    "ballot.opened": lambda p: f"The ballot opened for {p['electorate']} members.",
-    "ballot.closed": _outcome,
-    "policy.enacted": lambda p: "In force.",
-    "policy.suspended": lambda p: "Suspended.",
-    "anchor.finalized": lambda p: f"{_what(p)} is final on Solana.",
-    "anchor.failed": lambda p: f"{_what(p)} could not be written to Solana.",
-    "anchor.expired": lambda p: "The transaction expired unseen and is signed anew.",
-    "anchor.reset": lambda p: "The Solana cluster was reset; the record is written again.",
-    "anchor.retried": lambda p: "Writing the record to Solana is tried again.",
-    "workflow.step_failed": lambda p: "A step failed for a technical reason and will be tried again.",
-    "workflow.failed": lambda p: "The workflow failed for a technical reason.",
-}
 
 
 async def timeline(connection: AsyncConnection, figures: Figures, ref: str) -> list[TimelineItem]:
@@ -86,10 +52,9 @@ async def _entries(connection: AsyncConnection, ref: str) -> list[sa.RowMapping]
 
 def _item(number: int, body: dict[str, Any], actor: str | None, words: dict[str, str | None]) -> TimelineItem:
     kind, payload = body["type"], body["payload"]
-    sentence = _SENTENCES.get(kind)
     return TimelineItem(
         key=kind,
-        text=sentence(payload) if sentence else kind.replace(".", " ").replace("_", " ").capitalize() + ".",
+        text=sentence(kind, payload),
         at=datetime.fromisoformat(body["at"]),
         actor=actor,
         detail=_detail(payload, words),

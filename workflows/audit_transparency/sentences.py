@@ -1,0 +1,91 @@
+"""Each kind of audit entry as one plain sentence, for the log's pages and a policy's timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from workflows.kinds import AnchorKind
+
+_Payload = dict[str, Any]
+
+
+def _outcome(payload: _Payload) -> str:
+    votes = payload["votes"]
+    outcome = "passed" if payload["passed"] else "did not pass"
+    return f"The ballot closed: {votes['for']} for, {votes['against']} against, {votes['abstain']} abstained. It {outcome}."
+
+
+def _record(payload: _Payload) -> str:
+    return f"The record of its {'suspension' if payload['kind'] == AnchorKind.DEACTIVATION else 'enactment'}"
+
+
+def _roles(payload: _Payload) -> str:
+    before, after = (", ".join(payload[key]) or "none" for key in ("before", "after"))
+    return f"Offices changed from {before} to {after}."
+
+
+# type → (what the type is called, the sentence)
+KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
+    "policy.drafted": ("Policy drafted", lambda p: "Drafted."),
+    "policy.edited": ("Draft edited", lambda p: "Draft edited."),
+    "policy.submitted": ("Policy submitted", lambda p: "Submitted for review."),
+    "policy.amended": ("Policy amended", lambda p: f"Amended: version {p['version']}. Its review starts anew."),
+    "policy.withdrawn": ("Policy withdrawn", lambda p: "Withdrawn."),
+    "policy.enacted": ("Policy enacted", lambda p: "In force."),
+    "policy.suspended": ("Policy suspended", lambda p: "Suspended."),
+    "review.approved": ("Review: approved", lambda p: f"Version {p['version']} approved."),
+    "review.returned": ("Review: returned", lambda p: f"Version {p['version']} returned to its author."),
+    "review.rejected": ("Review: rejected", lambda p: f"Version {p['version']} rejected."),
+    "comment.added": ("Comment", lambda p: "Commented."),
+    "ballot.opened": ("Ballot opened", lambda p: f"The ballot opened for {p['electorate']} members."),
+    "ballot.closed": ("Ballot closed", _outcome),
+    "vote.cast": ("Vote cast", lambda p: "A vote was cast. Neither whose nor in which ballot is said here."),
+    "anchor.submitted": ("Anchor sent", lambda p: f"{_record(p)} was sent to Solana."),
+    "anchor.confirmed": ("Anchor confirmed", lambda p: f"{_record(p)} is confirmed on Solana."),
+    "anchor.finalized": ("Anchor final", lambda p: f"{_record(p)} is final on Solana."),
+    "anchor.failed": ("Anchor failed", lambda p: f"{_record(p)} could not be written to Solana."),
+    "anchor.expired": ("Anchor expired", lambda p: "The transaction expired unseen and is signed anew."),
+    "anchor.reset": ("Cluster reset", lambda p: "The Solana cluster was reset; the record is written again."),
+    "anchor.retried": ("Anchor retried", lambda p: "Writing the record to Solana is tried again."),
+    "workflow.step_failed": (
+        "Step failed",
+        lambda p: "A step failed for a technical reason and will be tried again.",
+    ),
+    "workflow.failed": ("Workflow failed", lambda p: "The workflow failed for a technical reason."),
+    "auth.signed_in": ("Signed in", lambda p: "Signed in."),
+    "auth.signed_out": ("Signed out", lambda p: "Signed out."),
+    "auth.refreshed": ("Session prolonged", lambda p: "A program’s session was prolonged."),
+    "auth.revoked": ("Session ended", lambda p: "A session was ended."),
+    "auth.token_made": ("Token made", lambda p: "A personal token was made."),
+    "auth.refused": ("Sign-in refused", lambda p: "A sign-in was refused."),
+    "access.refused": ("Access refused", lambda p: "Was refused what they asked for."),
+    "export.made": ("Export", lambda p: f"Took an export: {p['what']}."),
+    "person.added": ("Person added", lambda p: f"A person was added, with the offices {', '.join(p['roles']) or 'none'}."),
+    "person.roles_changed": ("Offices changed", _roles),
+    "person.deactivated": ("Person deactivated", lambda p: "A person was deactivated."),
+    "subject.erased": ("Person erased", lambda p: "A person was erased: their name and words are gone for good."),
+    "report.requested": ("Report requested", lambda p: "A transparency report was asked for."),
+    "report.made": ("Report made", lambda p: "A transparency report was made."),
+    "verifier.published": ("Verifier published", lambda p: f"The verifier {p['file']} was published."),
+    "chain.blocked": ("Anchoring blocked", lambda p: "Nothing may be written to Solana."),
+    "chain.unblocked": ("Anchoring goes on", lambda p: "Writing to Solana goes on."),
+    "clock.moved": ("Clock moved", lambda p: "The demonstration’s clock was moved ahead."),
+}  # fmt: skip
+
+
+def name_of(kind: str) -> str:
+    """What a type is called; one that is not known here, by its own words."""
+    known = KINDS.get(kind)
+    return known[0] if known else kind.replace(".", ": ").replace("_", " ").capitalize()
+
+
+def sentence(kind: str, payload: _Payload) -> str:
+    """What happened. A payload of an older form than the sentence knows gives the type's name."""
+    known = KINDS.get(kind)
+    if known is not None:
+        try:
+            return known[1](payload)
+        except (KeyError, TypeError):
+            pass
+    return f"{name_of(kind)}."
