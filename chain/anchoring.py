@@ -4,6 +4,7 @@
 - Signed bytes are committed to the database before they are sent. After a crash the same bytes are sent again,
   until the cluster has them or can no longer take them: only then is anything signed anew.
 - A policy's id follows from its record, so an account that is already there with our record is success.
+- Of checkpoints at most one is on its way, always the newest (`checkpointing`).
 - Only finality counts: the account itself is read at that commitment before anything is called anchored.
 - No question is asked of the node while a transaction is open that has written anything.
 """
@@ -14,27 +15,28 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 import structlog
 from solana.rpc.commitment import Confirmed, Finalized
-from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_status import TransactionErrorFieldless
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chain import inspection, quantumagi, queue, rpc
+from chain import checkpointing, inspection, quantumagi, queue, rpc
+from chain.checkpointing import Place
 from chain.config import AnchorPolicy, ChainConfig
 from chain.explorer import decode_transaction
 from chain.inspection import Verdict
-from chain.quantumagi import NotQuantumagi, PolicyAccount, TooLarge
-from chain.queue import Row, Signed
-from chain.rpc import Account, Node, NodeRefused, Status, Unreachable
+from chain.planning import Build, Done, Impossible, Wait, is_done, plan, plan_checkpoint
+from chain.queue import Signed
+from chain.rows import SENT, AnyRow, CheckpointRow, PolicyRow, finalized_policies, open_rows
+from chain.rpc import Node, NodeRefused, Status, Unreachable
 from workflows.constitution.document import Constitution
 from workflows.kinds import AnchorKind, AnchorState
+from workflows.policy_creation.records import chain_policy_id
 from workflows.storage.tables import chain_status
 from workflows.storage.unit import Unit
 
@@ -45,7 +47,8 @@ log = structlog.get_logger(__name__)
 LOCK = 0x41434753_414E4348  # "ACGSANCH": one worker at a time
 PER_PASS = 25  # signed in one pass, so that a long queue does not outlive its blockhash
 INSPECTION_LASTS = timedelta(seconds=10)  # where there is nothing to sign
-CHECKED_FOR_RESET = 100  # of the newest anchors: a reset takes them all
+CHECKED_FOR_RESET = 100  # of the newest policies' anchors: a reset takes them all
+DURABLE_CHECKED_FOR_RESET = 20  # of the newest durable checkpoints
 BLOCKHASH_LIFE = 150  # blocks
 BLOCKED_PAUSE = 5.0  # seconds
 # Errors that say something of the constitution account, which the next inspection will put better.
@@ -55,20 +58,22 @@ CONSTITUTION_ERRORS = frozenset({6000, 6003})
 async def run(
     units: Units, config: ChainConfig, constitution: Constitution, policy: AnchorPolicy | None = None
 ) -> float | None:
-    """One pass over the queue. Seconds after which to come again; None when nothing is open.
+    """One pass over the queue. Seconds after which to come again; None when nothing is open or will be by itself.
 
     Safe to call from any number of workers at any time: one of them works, the others are told to come again.
     Writes `chain_status` at least every 10 s that it is called. Raises nothing for a node that is away or refuses.
     """
+    policy = policy or AnchorPolicy()
     async with units() as unit:
         engine = unit.connection.engine
-        rows = await queue.open_rows(unit)
+        rows = await open_rows(unit)
+        await checkpointing.watch(unit, policy)
     async with _only_worker(engine) as alone:
         if not alone:
             return _pace(config) if rows else None
         try:
             async with rpc.connect(config) as node:
-                return await _pass(units, node, config, constitution)
+                return await _pass(units, node, config, constitution, policy)
         except (Unreachable, NodeRefused) as error:
             async with units() as unit:
                 away = await inspection.store_unreachable(unit, config, str(error))
@@ -113,37 +118,48 @@ def _pace(config: ChainConfig) -> float:
     return 0.4 if config.is_local else 1.0
 
 
-async def _pass(units: Units, node: Node, config: ChainConfig, constitution: Constitution) -> float | None:
+async def _pass(
+    units: Units, node: Node, config: ChainConfig, constitution: Constitution, policy: AnchorPolicy
+) -> float | None:
     async with units() as unit:
-        rows = await queue.open_rows(unit)
+        rows = await open_rows(unit)
         known = await unit.row(sa.select(chain_status))
         fresh = known and known["reachable"] and unit.now - known["checked_at"] < INSPECTION_LASTS
         waiting = any(row.state == AnchorState.QUEUED and row.due(unit.now) for row in rows)
+        if not waiting and known and known["may_anchor"]:
+            seen = Place(config, known["seen"].get("genesis_hash", ""))
+            waiting = await checkpointing.due_in(unit, seen, policy) == timedelta()
     verdict = None
     if waiting or not fresh:
         verdict = await _inspect(units, node, config, constitution)
         if await _find_reset(units, node, config, rows, verdict):
             return _pace(config)
     may_anchor = verdict.may_anchor if verdict else bool(known and known["may_anchor"])
-    await _follow(units, node, [row for row in rows if row.state in queue.SENT], resend=may_anchor)
+    await _follow(units, node, [row for row in rows if row.state in SENT], resend=may_anchor)
     if verdict and may_anchor:
-        await _submit(units, node, config, constitution, verdict)
-    return await _next_pass(units, config)
+        async with units() as unit:
+            await checkpointing.queue_newest(unit, Place(config, verdict.seen["genesis_hash"]), policy)
+        await _submit(units, node, config, constitution, verdict, policy)
+    return await _next_pass(units, config, policy)
 
 
-async def _next_pass(units: Units, config: ChainConfig) -> float | None:
+async def _next_pass(units: Units, config: ChainConfig, policy: AnchorPolicy) -> float | None:
     async with units() as unit:
-        rows = await queue.open_rows(unit)
-        if not rows:
-            return None
-        if any(row.state in queue.SENT for row in rows):
+        rows = await open_rows(unit)
+        if any(row.state in SENT for row in rows):
             return _pace(config)
-        # What could have been signed and was not is blocked, or waits for something; no need to hurry.
-        soonest = min(row.wait(unit.now).total_seconds() for row in rows)
-        return max(_pace(config), soonest) if soonest > 0 else BLOCKED_PAUSE
+        if rows:
+            # What could have been signed and was not is blocked, or waits for something; no need to hurry.
+            soonest = min(row.wait(unit.now).total_seconds() for row in rows)
+            return max(_pace(config), soonest) if soonest > 0 else BLOCKED_PAUSE
+        known = await unit.row(sa.select(chain_status.c.may_anchor, chain_status.c.seen))
+        if not known or not known["may_anchor"]:
+            return None
+        due = await checkpointing.due_in(unit, Place(config, known["seen"].get("genesis_hash", "")), policy)
+        return max(_pace(config), due.total_seconds()) if due is not None else None
 
 
-async def _each(rows: Sequence[Row], step: Callable[[Row], Awaitable[None]]) -> None:
+async def _each(rows: Sequence[AnyRow], step: Callable[[AnyRow], Awaitable[None]]) -> None:
     """One row that cannot be dealt with must not hold up the others; it is tried again with the next pass."""
     for row in rows:
         try:
@@ -153,44 +169,61 @@ async def _each(rows: Sequence[Row], step: Callable[[Row], Awaitable[None]]) -> 
         except Exception as error:
             # As text: a log that prints the variables of each frame would print the authority's key.
             trace = "".join(traceback.format_exception(error))
-            log.error("anchor_step_failed", anchor=str(row.id), ref=row.ref, state=row.state, trace=trace)
+            log.error("anchor_step_failed", anchor=str(row.id), of=row.name, state=row.state, trace=trace)
 
 
 # Reset
 
 
 async def _find_reset(
-    units: Units, node: Node, config: ChainConfig, rows: list[Row], verdict: Verdict
+    units: Units, node: Node, config: ChainConfig, rows: list[AnyRow], verdict: Verdict
 ) -> bool:
-    """Requeue what this cluster has lost. True when anything was.
+    """Queue anew what this cluster has lost. True when anything was.
 
     Lost is what was sent to another genesis, and a finalized account that a node past its slot does not have.
     """
-    genesis = verdict.seen["genesis_hash"]
+    place = Place(config, verdict.seen["genesis_hash"])
     async with units() as unit:
-        finals = await queue.finalized_rows(unit, config, CHECKED_FOR_RESET)
-    lost = [row for row in rows if row.state in queue.SENT and row.genesis_hash != genesis]
-    lost += [row for row in finals if row.genesis_hash != genesis]
-    standing = [row for row in finals if row.genesis_hash == genesis and row.account]
-    if standing:
-        at = await node.slot(Finalized)
-        addresses = [Pubkey.from_string(row.account or "") for row in standing]
-        accounts = await node.accounts(addresses, Finalized, with_data=False)
-        lost += [
-            row
-            for row, account in zip(standing, accounts, strict=True)
-            if account is None and row.slot is not None and row.slot <= at
+        finals = await finalized_policies(unit, config, CHECKED_FOR_RESET)
+        expected = [
+            (row.account, row.slot)
+            for row in finals
+            if row.genesis_hash == place.genesis_hash and row.account
         ]
+        durable = await checkpointing.newest_durable(unit, place, DURABLE_CHECKED_FOR_RESET)
+        since = await checkpointing.first_slot(unit, place)
+    audit = [(str(quantumagi.audit_address(config.program_id)), since)] if since is not None else []
+    missing = await _missing(node, [*expected, *durable, *audit])
+    lost = [row for row in rows if row.state in SENT and row.genesis_hash != place.genesis_hash]
+    lost += [row for row in finals if row.genesis_hash != place.genesis_hash or row.account in missing]
     for row in lost:
         async with units() as unit:
             await queue.reset(unit, row)
-    return bool(lost)
+    # Nothing of the program's closes an account: where one is gone, the ledger was taken back to before its slot.
+    gone = [slot for account, slot in [*durable, *audit] if account in missing]
+    async with units() as unit:
+        marked = await checkpointing.mark_lost(unit, place, from_slot=min(gone, default=None))
+    return bool(lost) or marked > 0
+
+
+async def _missing(node: Node, expected: list[tuple[str, int | None]]) -> set[str]:
+    """Those of the accounts, each with the slot since which it was there, that a node past that slot does not have."""
+    if not expected:
+        return set()
+    at = await node.slot(Finalized)
+    addresses = [Pubkey.from_string(account) for account, _ in expected]
+    found = await node.accounts(addresses, Finalized, with_data=False)
+    return {
+        account
+        for (account, slot), there in zip(expected, found, strict=True)
+        if there is None and slot is not None and slot <= at
+    }
 
 
 # What was sent
 
 
-async def _follow(units: Units, node: Node, rows: list[Row], *, resend: bool) -> None:
+async def _follow(units: Units, node: Node, rows: list[AnyRow], *, resend: bool) -> None:
     """See how far the sent transactions have come; send again what the cluster has not seen."""
     if not rows:
         return
@@ -200,7 +233,7 @@ async def _follow(units: Units, node: Node, rows: list[Row], *, resend: bool) ->
         zip([row.id for row in rows], await node.statuses([row.signature or "" for row in rows]), strict=True)
     )
 
-    async def step(row: Row) -> None:
+    async def step(row: AnyRow) -> None:
         status = statuses[row.id]
         if status is not None:
             await _advance(units, node, row, status)
@@ -213,7 +246,7 @@ async def _follow(units: Units, node: Node, rows: list[Row], *, resend: bool) ->
     await _each(rows, step)
 
 
-async def _advance(units: Units, node: Node, row: Row, status: Status) -> None:
+async def _advance(units: Units, node: Node, row: AnyRow, status: Status) -> None:
     if status.error is not None:
         await _refused(units, row, status.error)
     elif status.level == "finalized":
@@ -223,9 +256,9 @@ async def _advance(units: Units, node: Node, row: Row, status: Status) -> None:
             await queue.confirmed(unit, row, status.slot)
 
 
-async def _finalize(units: Units, node: Node, row: Row, slot: int) -> None:
+async def _finalize(units: Units, node: Node, row: AnyRow, slot: int) -> None:
     account = await node.account(Pubkey.from_string(row.account or ""), Finalized)
-    if not _is_done(row, _policy_in(row, account)):
+    if not is_done(row, account):
         return  # a node that knows the transaction and not yet the account; ask again
     try:
         block_time = await node.block_time(slot)
@@ -235,7 +268,7 @@ async def _finalize(units: Units, node: Node, row: Row, slot: int) -> None:
         await queue.finalized(unit, row, slot, block_time)
 
 
-async def _send(units: Units, node: Node, row: Row) -> None:
+async def _send(units: Units, node: Node, row: AnyRow) -> None:
     try:
         await node.send(row.transaction or b"")
     except NodeRefused as refusal:
@@ -245,7 +278,7 @@ async def _send(units: Units, node: Node, row: Row) -> None:
             await _refused(units, row, refusal.error)
 
 
-async def _refused(units: Units, row: Row, error: rpc.TransactionErrorType) -> None:
+async def _refused(units: Units, row: AnyRow, error: rpc.TransactionErrorType) -> None:
     if error in (TransactionErrorFieldless.AlreadyProcessed, TransactionErrorFieldless.BlockhashNotFound):
         return  # it is there, or this node is not up to date, or it expires: following tells which
     failure = quantumagi.failure(error)
@@ -260,114 +293,31 @@ async def _refused(units: Units, row: Row, error: rpc.TransactionErrorType) -> N
 # What is to be sent
 
 
-@dataclass(frozen=True)
-class Build:
-    instructions: list[Instruction]
-
-
-@dataclass(frozen=True)
-class Done:
-    """It is on chain already: find the transaction that did it."""
-
-
-@dataclass(frozen=True)
-class Wait:
-    reason: str
-
-
-@dataclass(frozen=True)
-class Impossible:
-    reason: str
-
-
-Plan = Build | Done | Wait | Impossible
-
-
-def plan(config: ChainConfig, constitution: Constitution, row: Row, account: Account | None) -> Plan:
-    """What to do for a queued row, given the account at its address. Pure."""
-    authority = config.authority_address
-    if authority is None:
-        raise ValueError("nothing is planned without an authority")
-    if row.kind == AnchorKind.DEACTIVATION and not row.policy_finalized:
-        return Wait("The policy itself is not finalized on chain yet.")
-    if row.constitution_sha256 != constitution.sha256:
-        return Wait(
-            f"It was decided under the constitution {row.constitution_sha256}, which is not the one in force."
-        )
-    found = _policy_in(row, account)
-    if isinstance(found, Impossible):
-        return found
-    if _is_done(row, found):
-        return Done()
-    address = quantumagi.policy_address(config.program_id, row.chain_policy_id)
-    try:
-        if row.kind == AnchorKind.DEACTIVATION:
-            return Build(
-                quantumagi.deactivation_instructions(config.program_id, authority, address, row.memo)
-            )
-        return Build(
-            quantumagi.policy_anchor_instructions(
-                config.program_id,
-                authority,
-                row.record,
-                row.category,
-                row.priority,
-                row.memo,
-                proposed=found is not None,
-            )
-        )
-    except TooLarge as error:
-        return Impossible(str(error))
-
-
-def _policy_in(row: Row, account: Account | None) -> PolicyAccount | Impossible | None:
-    """The policy at the row's address; None while there is none, even if somebody sent lamports there."""
-    if account is None or not account.data:
-        return None
-    try:
-        found = quantumagi.policy_account(account.data)
-    except NotQuantumagi:
-        return Impossible("The account at the policy's address holds no policy.")
-    if row.kind == AnchorKind.DEACTIVATION:
-        return found
-    if found.rule.encode() != row.record:
-        return Impossible("The policy's address on chain is taken by another record.")
-    wanted = quantumagi.CATEGORIES[row.category], quantumagi.PRIORITIES[row.priority]
-    if (found.category, found.priority) != wanted:
-        # Anyone may propose our record before us; enacting it with a wrong category would misapply it.
-        return Impossible(
-            f"Somebody else proposed this record as {found.category}, {found.priority}; "
-            f"it is {wanted[0]}, {wanted[1]}."
-        )
-    return found
-
-
-def _is_done(row: Row, found: PolicyAccount | Impossible | None) -> bool:
-    if not isinstance(found, PolicyAccount):
-        return False
-    if row.kind == AnchorKind.DEACTIVATION:
-        return found.deactivated_at is not None and not found.is_active
-    return found.enacted_at is not None
-
-
 async def _submit(
-    units: Units, node: Node, config: ChainConfig, constitution: Constitution, verdict: Verdict
+    units: Units,
+    node: Node,
+    config: ChainConfig,
+    constitution: Constitution,
+    verdict: Verdict,
+    policy: AnchorPolicy,
 ) -> None:
     """Sign what can be signed, store it, send it."""
     async with units() as unit:
-        queued = [row for row in await queue.open_rows(unit) if row.state == AnchorState.QUEUED]
+        queued = [row for row in await open_rows(unit) if row.state == AnchorState.QUEUED]
         # Those not known to wait for something come first, so that they cannot be crowded out.
         due = sorted((row for row in queued if row.due(unit.now)), key=lambda row: row.error is not None)
         rows = due[:PER_PASS]
-    if not rows:
-        return
-    addresses = [quantumagi.policy_address(config.program_id, row.chain_policy_id) for row in rows]
-    accounts = dict(zip([row.id for row in rows], await node.accounts(addresses, Confirmed), strict=True))
+    policies = [row for row in rows if isinstance(row, PolicyRow)]
+    addresses = [quantumagi.policy_address(config.program_id, row.chain_policy_id) for row in policies]
+    accounts = dict(zip([row.id for row in policies], await node.accounts(addresses, Confirmed), strict=True))
 
-    async def step(row: Row) -> None:
+    async def step(row: AnyRow) -> None:
+        if isinstance(row, CheckpointRow):
+            await _submit_checkpoint(units, node, config, row, verdict, policy)
+            return
         match plan(config, constitution, row, accounts[row.id]):
-            case Build(instructions):
-                await _sign_and_send(units, node, config, row, instructions, verdict)
+            case Build() as build:
+                await _sign_and_send(units, node, config, row, build, verdict)
             case Done():
                 await _find_transaction(units, node, config, row, verdict)
             case Wait(reason):
@@ -380,18 +330,49 @@ async def _submit(
     await _each(rows, step)
 
 
+async def _submit_checkpoint(
+    units: Units,
+    node: Node,
+    config: ChainConfig,
+    row: CheckpointRow,
+    verdict: Verdict,
+    policy: AnchorPolicy,
+) -> None:
+    place = Place(config, verdict.seen["genesis_hash"])
+    if row.signature is not None and row.genesis_hash == place.genesis_hash:
+        # Taken for expired; a node that lags behind may have said so.
+        (status,) = await node.statuses([row.signature])
+        if status is not None and status.error is None:
+            async with units() as unit:
+                await queue.resumed(unit, row)
+            return
+    async with units() as unit:
+        newest = await checkpointing.bring_up(unit, place, row, policy)
+    if newest is None:
+        return
+    lasting = quantumagi.policy_address(config.program_id, chain_policy_id(newest.record))
+    audit = quantumagi.audit_address(config.program_id)
+    match plan_checkpoint(config, newest, *await node.accounts([audit, lasting], Confirmed)):
+        case Build() as build:
+            await _sign_and_send(units, node, config, newest, build, verdict)
+        case Wait(reason):
+            async with units() as unit:
+                await queue.wait(unit, newest, reason)
+
+
 async def _sign_and_send(
-    units: Units, node: Node, config: ChainConfig, row: Row, instructions: list[Instruction], verdict: Verdict
+    units: Units, node: Node, config: ChainConfig, row: AnyRow, build: Build, verdict: Verdict
 ) -> None:
     if config.authority is None:
         raise ValueError("nothing is signed without an authority")
     blockhash, last_valid = await node.latest_blockhash()
-    transaction = quantumagi.sign(instructions, config.authority, blockhash)
+    transaction = quantumagi.sign(build.instructions, config.authority, blockhash)
     signed = Signed(
         signature=str(transaction.signatures[0]),
         transaction=bytes(transaction),
         last_valid_block_height=last_valid,
-        account=str(quantumagi.policy_address(config.program_id, row.chain_policy_id)),
+        account=str(build.account),
+        durable=build.durable,
         genesis_hash=verdict.seen["genesis_hash"],
     )
     async with units() as unit:
@@ -401,7 +382,7 @@ async def _sign_and_send(
 
 
 async def _find_transaction(
-    units: Units, node: Node, config: ChainConfig, row: Row, verdict: Verdict
+    units: Units, node: Node, config: ChainConfig, row: PolicyRow, verdict: Verdict
 ) -> None:
     """Take over the transaction that did it already, and follow it to finality like one of our own."""
     address = quantumagi.policy_address(config.program_id, row.chain_policy_id)
@@ -426,9 +407,9 @@ async def _find_transaction(
                 await queue.submitted(unit, config, row, signed, found_on_chain=True)
             return
     account = await node.account(address, Finalized)
-    found = _policy_in(row, account)
-    if not isinstance(found, PolicyAccount) or not _is_done(row, found):
+    if account is None or not is_done(row, account):
         return  # not final yet; ask again
+    found = quantumagi.policy_account(account.data)
     at = found.enacted_at if row.kind == AnchorKind.POLICY else found.deactivated_at
     unsigned = Signed(account=str(address), genesis_hash=verdict.seen["genesis_hash"])
     async with units() as unit:

@@ -1,80 +1,34 @@
-"""The anchoring queue as rows: what is open, and each step a row can take, with its audit entry and live event.
+"""The steps an anchor can take, each with its live event and, where it is a policy's, its audit entry.
 
 Every step names the state, signature and attempt it starts from. A worker that was overtaken (its lock lost while
-it hung) therefore changes nothing.
+it hung) therefore changes nothing. A checkpoint's steps write no entries: they would make the log grow, which would
+need another checkpoint, for ever.
 """
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from chain import rows
 from chain.config import ChainConfig
 from chain.inspection import raise_alert, resolve_alert
+from chain.rows import OPEN, AnyRow, CheckpointRow, PolicyRow
 from workflows.errors import Conflict, NotFound
-from workflows.kinds import AnchorKind, AnchorState, Category, CreationStage, Priority, WorkflowStatus
+from workflows.kinds import AnchorKind, AnchorState, CreationStage, WorkflowStatus
 from workflows.orchestrator import stages
 from workflows.policy_creation import implementation
-from workflows.storage.tables import anchor, policy, policy_version, workflow
+from workflows.storage.tables import anchor
 from workflows.storage.unit import Unit
 
-OPEN = (AnchorState.QUEUED, AnchorState.SUBMITTED, AnchorState.CONFIRMED)
-SENT = (AnchorState.SUBMITTED, AnchorState.CONFIRMED)
 MAX_ATTEMPTS = 6  # refusals of something that may pass later; then a person has to look
 RESET_NOTE = "the cluster was reset"
 RESET_ALERT = "anchors.reset"
-
-_target = anchor.alias("target")
-_OWN = {
-    "id", "kind", "state", "record", "record_sha256", "chain_policy_id", "memo", "constitution_sha256", "cluster",
-    "genesis_hash", "program_id", "account", "signature", "transaction", "last_valid_block_height", "slot",
-    "attempts", "error", "submitted_at",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Row:
-    """An anchor with what is needed to take it further."""
-
-    id: UUID
-    kind: AnchorKind
-    state: AnchorState
-    ref: str
-    category: Category
-    priority: Priority
-    workflow_id: UUID
-    executing: bool  # whether the workflow stands at its implementation
-    record: bytes
-    record_sha256: str
-    chain_policy_id: int  # of the account it is about, also for a deactivation
-    policy_finalized: bool  # whether that policy's own anchor is finalized
-    memo: str
-    constitution_sha256: str
-    cluster: str | None
-    genesis_hash: str | None
-    program_id: str | None
-    account: str | None
-    signature: str | None
-    transaction: bytes | None
-    last_valid_block_height: int | None
-    slot: int | None
-    attempts: int
-    error: str | None
-    submitted_at: datetime | None
-
-    def due(self, now: datetime) -> bool:
-        """Whether its back-off is over: 2, 4, 8, … seconds after the last attempt, at most 60."""
-        return self.wait(now) <= timedelta()
-
-    def wait(self, now: datetime) -> timedelta:
-        if not self.attempts or self.submitted_at is None:
-            return timedelta()
-        return self.submitted_at + timedelta(seconds=min(2**self.attempts, 60)) - now
 
 
 @dataclass(frozen=True)
@@ -89,69 +43,13 @@ class Signed:
     signature: str | None = None
     transaction: bytes | None = None
     last_valid_block_height: int | None = None
-
-
-def _rows() -> sa.Select:
-    """Anchors joined with their policy and with its own anchor, on which a deactivation waits."""
-    about = (
-        (_target.c.policy_id == anchor.c.policy_id)
-        & (_target.c.version == anchor.c.version)
-        & (_target.c.kind == AnchorKind.POLICY)
-    )
-    version = (policy_version.c.policy_id == anchor.c.policy_id) & (
-        policy_version.c.number == anchor.c.version
-    )
-    joined = (
-        anchor.join(policy, policy.c.id == anchor.c.policy_id)
-        .join(workflow, workflow.c.id == policy.c.workflow_id)
-        .join(policy_version, version)
-        .outerjoin(_target, about)
-    )
-    return sa.select(
-        *(anchor.c[name] for name in sorted(_OWN)),
-        policy.c.ref,
-        policy.c.priority,
-        policy.c.workflow_id,
-        policy_version.c.category,
-        (workflow.c.status == WorkflowStatus.EXECUTING).label("executing"),
-        sa.func.coalesce(_target.c.state == AnchorState.FINALIZED, False).label("policy_finalized"),
-    ).select_from(joined)
-
-
-def _row(found: sa.RowMapping) -> Row:
-    values = dict(found)
-    values["kind"], values["state"] = AnchorKind(values["kind"]), AnchorState(values["state"])
-    values["category"], values["priority"] = Category(values["category"]), Priority(values["priority"])
-    values["chain_policy_id"] = int(values["chain_policy_id"])
-    values["record"] = bytes(values["record"])
-    return Row(**values)
-
-
-async def open_rows(unit: Unit) -> list[Row]:
-    """Everything that is not at an end, oldest first."""
-    statement = _rows().where(anchor.c.state.in_(OPEN)).order_by(anchor.c.queued_at, anchor.c.id)
-    return [_row(found) for found in await unit.rows(statement)]
-
-
-async def finalized_rows(unit: Unit, config: ChainConfig, limit: int) -> list[Row]:
-    """The newest finalized anchors on this cluster and program."""
-    statement = (
-        _rows()
-        .where(
-            anchor.c.state == AnchorState.FINALIZED,
-            anchor.c.cluster == config.cluster,
-            anchor.c.program_id == str(config.program_id),
-        )
-        .order_by(anchor.c.finalized_at.desc())
-        .limit(limit)
-    )
-    return [_row(found) for found in await unit.rows(statement)]
+    durable: bool = False  # of a checkpoint: whether the transaction makes it an account of its own
 
 
 # Steps
 
 
-async def _move(unit: Unit, row: Row, **values: Any) -> Row | None:
+async def move(unit: Unit, row: AnyRow, **values: Any) -> AnyRow | None:
     """Change the row if nobody else has; None when somebody has."""
     done = await unit.connection.execute(
         sa.update(anchor)
@@ -166,20 +64,26 @@ async def _move(unit: Unit, row: Row, **values: Any) -> Row | None:
     if done.rowcount == 0:
         return None
     _publish(unit, row, values)
-    return _row((await unit.rows(_rows().where(anchor.c.id == row.id)))[0])
+    return rows.row((await unit.rows(rows.statement().where(anchor.c.id == row.id)))[0])
 
 
-def _publish(unit: Unit, row: Row, values: dict[str, Any]) -> None:
+def _publish(unit: Unit, row: AnyRow, values: dict[str, Any]) -> None:
     state = str(values.get("state", row.state))
-    unit.publish(f"anchor:{row.id}", state, ref=row.ref, kind=str(row.kind), state=state)
-    unit.publish(f"policy:{row.ref}", "anchor", id=str(row.id), kind=str(row.kind), state=state)
+    shown = {"kind": str(row.kind), "state": state}
+    if isinstance(row, CheckpointRow):
+        size = values.get("checkpoint_size", row.checkpoint_size)
+        unit.publish(f"anchor:{row.id}", state, size=size, **shown)
+        unit.publish("chain", "anchor", id=str(row.id), size=size, **shown)
+    else:
+        unit.publish(f"anchor:{row.id}", state, ref=row.ref, **shown)
+        unit.publish(f"policy:{row.ref}", "anchor", id=str(row.id), **shown)
 
 
 async def submitted(
-    unit: Unit, config: ChainConfig, row: Row, signed: Signed, *, found_on_chain: bool = False
-) -> Row | None:
+    unit: Unit, config: ChainConfig, row: AnyRow, signed: Signed, *, found_on_chain: bool = False
+) -> AnyRow | None:
     """The bytes are stored and may now be sent, as often as needed."""
-    moved = await _move(
+    moved = await move(
         unit,
         row,
         state=AnchorState.SUBMITTED,
@@ -189,6 +93,7 @@ async def submitted(
         account=signed.account,
         signature=signed.signature,
         transaction=signed.transaction,
+        durable=signed.durable,
         last_valid_block_height=signed.last_valid_block_height,
         attempts=row.attempts + 1,
         submitted_at=unit.now,
@@ -212,15 +117,15 @@ async def submitted(
     return moved
 
 
-async def confirmed(unit: Unit, row: Row, slot: int) -> None:
-    moved = await _move(unit, row, state=AnchorState.CONFIRMED, slot=slot, confirmed_at=unit.now)
+async def confirmed(unit: Unit, row: AnyRow, slot: int) -> None:
+    moved = await move(unit, row, state=AnchorState.CONFIRMED, slot=slot, confirmed_at=unit.now)
     if moved:
         await _record(unit, moved, "confirmed", slot=slot)
 
 
-async def finalized(unit: Unit, row: Row, slot: int | None, block_time: int | None) -> None:
+async def finalized(unit: Unit, row: AnyRow, slot: int | None, block_time: int | None) -> None:
     """On chain for good; the policy's implementation is complete."""
-    moved = await _move(
+    moved = await move(
         unit,
         row,
         state=AnchorState.FINALIZED,
@@ -237,24 +142,38 @@ async def finalized(unit: Unit, row: Row, slot: int | None, block_time: int | No
     still = sa.select(anchor.c.id).where(anchor.c.error == RESET_NOTE, anchor.c.state.in_(OPEN)).limit(1)
     if not await unit.rows(still):
         await resolve_alert(unit, RESET_ALERT)
-    await implementation.anchored(unit, row.id)
+    if isinstance(row, PolicyRow):
+        await implementation.anchored(unit, row.id)
 
 
-async def expired(unit: Unit, row: Row) -> None:
+async def resumed(unit: Unit, row: CheckpointRow) -> None:
+    """What was taken for expired is on chain after all: follow it again."""
+    await move(unit, row, state=AnchorState.SUBMITTED, error=None)
+
+
+async def expired(unit: Unit, row: AnyRow) -> None:
     """The cluster will never take these bytes any more: sign anew."""
-    moved = await _move(
+    moved = await move(
         unit, row, state=AnchorState.QUEUED, error="The transaction expired before the cluster took it."
     )
     if moved:
         await _record(unit, moved, "expired", last_valid_block_height=row.last_valid_block_height)
 
 
-async def refused(unit: Unit, row: Row, reason: str, *, final: bool) -> None:
-    """The cluster said no: try again later, or give up and call for a person."""
+async def refused(unit: Unit, row: AnyRow, reason: str, *, final: bool) -> None:
+    """The cluster said no: try again later, or give up and call for a person.
+
+    A checkpoint is never given up, as the next attempt is for a newer one; its age raises an alert of its own.
+    """
+    if isinstance(row, CheckpointRow):
+        await move(unit, row, state=AnchorState.QUEUED, error=reason)
+        return
     final = final or row.attempts >= MAX_ATTEMPTS
     state = AnchorState.FAILED if final else AnchorState.QUEUED
-    moved = await _move(unit, row, state=state, error=reason)
-    if moved and final:
+    moved = await move(unit, row, state=state, error=reason)
+    if moved and not final:
+        await _record(unit, moved, "refused", reason=reason, attempts=row.attempts)
+    elif moved:
         await _record(unit, moved, "failed", reason=reason, attempts=row.attempts)
         if row.kind == AnchorKind.POLICY and row.executing:
             await stages.fail(unit, row.workflow_id, reason)
@@ -267,15 +186,15 @@ async def refused(unit: Unit, row: Row, reason: str, *, final: bool) -> None:
         )
 
 
-async def wait(unit: Unit, row: Row, reason: str) -> None:
+async def wait(unit: Unit, row: AnyRow, reason: str) -> None:
     """Note why a queued row does not move."""
     if row.error != reason:
-        await _move(unit, row, error=reason)
+        await move(unit, row, error=reason)
 
 
-async def reset(unit: Unit, row: Row) -> None:
+async def reset(unit: Unit, row: AnyRow) -> None:
     """The cluster no longer has it. What was there is archived in the audit trail; it is anchored anew."""
-    moved = await _move(
+    moved = await move(
         unit,
         row,
         state=AnchorState.QUEUED,
@@ -297,33 +216,39 @@ async def reset(unit: Unit, row: Row) -> None:
         slot=row.slot,
         transaction=base64.b64encode(row.transaction or b"").decode(),
     )
+    await raise_reset_alert(unit)
+
+
+async def raise_reset_alert(unit: Unit) -> None:
     message = "The cluster was reset: what stood on it is being anchored anew."
     await raise_alert(unit, RESET_ALERT, "warning", message, "/chain")
 
 
 async def retry(unit: Unit, anchor_id: UUID) -> None:
     """Take up a failed anchor again. Raises NotFound or Conflict. The caller checks `may_operate`."""
-    found = await unit.row(_rows().where(anchor.c.id == anchor_id))
+    found = await unit.row(rows.statement().where(anchor.c.id == anchor_id))
     if found is None:
         raise NotFound("There is no such anchor.")
-    row = _row(found)
-    moved = row.state == AnchorState.FAILED and await _move(
+    row = rows.row(found)
+    moved = row.state == AnchorState.FAILED and await move(
         unit, row, state=AnchorState.QUEUED, error=None, attempts=0, submitted_at=None
     )
     if not moved:
         raise Conflict("Only a failed anchor can be tried again.", code="not_failed")
     await _record(unit, moved, "retried")
-    if row.kind == AnchorKind.POLICY:
+    if isinstance(row, PolicyRow) and row.kind == AnchorKind.POLICY:
         await stages.enter(unit, row.workflow_id, CreationStage.IMPLEMENTATION, WorkflowStatus.EXECUTING)
     await resolve_alert(unit, failure_alert(row))
     await unit.enqueue("anchoring", {})
 
 
-def failure_alert(row: Row) -> str:
+def failure_alert(row: AnyRow) -> str:
     return f"anchor.failed.{row.id}"
 
 
-async def _record(unit: Unit, row: Row, step: str, **payload: Any) -> None:
+async def _record(unit: Unit, row: AnyRow, step: str, **payload: Any) -> None:
+    if isinstance(row, CheckpointRow):
+        return
     await unit.record(
         f"anchor.{step}",
         row.ref,

@@ -12,6 +12,7 @@ from solders.pubkey import Pubkey
 from chain import anchoring, quantumagi, rpc
 from chain.config import ChainConfig
 from tests.chain.enacted import Assembly
+from tests.conftest import arranged
 from workflows.storage.tables import anchor
 
 
@@ -23,6 +24,7 @@ async def rows(assembly: Assembly, statement: str | sa.Select, **values: Any) ->
 
 async def change(assembly: Assembly, statement: str, **values: Any) -> None:
     async with assembly.unit() as unit:
+        await arranged(unit.connection)
         await unit.connection.execute(sa.text(statement), values)
 
 

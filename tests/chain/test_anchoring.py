@@ -14,6 +14,7 @@ from solders.signature import Signature
 
 from chain import anchoring, explorer, inspection, quantumagi, queue
 from chain.config import ChainConfig
+from chain.rows import open_rows
 from tests.chain.bridge import (
     anchors,
     audited,
@@ -131,7 +132,7 @@ async def test_two_workers_do_nothing_twice(assembly: Assembly, config: ChainCon
 async def test_a_worker_that_was_overtaken_changes_nothing(assembly: Assembly, config: ChainConfig) -> None:
     await assembly.enact()
     async with assembly.unit() as unit:
-        (stale,) = await queue.open_rows(unit)
+        (stale,) = await open_rows(unit)
     await run_until_done(assembly, config)
     before = await anchors(assembly)
     async with assembly.unit() as unit:

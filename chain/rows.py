@@ -1,0 +1,144 @@
+"""Anchors as the worker sees them: of a policy's record, or of a checkpoint of the audit log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from chain.config import ChainConfig
+from workflows.kinds import AnchorKind, AnchorState, Category, Priority, WorkflowStatus
+from workflows.storage.tables import anchor, policy, policy_version, workflow
+from workflows.storage.unit import Unit
+
+OPEN = (AnchorState.QUEUED, AnchorState.SUBMITTED, AnchorState.CONFIRMED)
+SENT = (AnchorState.SUBMITTED, AnchorState.CONFIRMED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An anchor, whatever it is of."""
+
+    id: UUID
+    kind: AnchorKind
+    state: AnchorState
+    record: bytes
+    record_sha256: str
+    chain_policy_id: int  # of the account it is about: a deactivation's policy, a checkpoint's audit record
+    memo: str
+    constitution_sha256: str
+    cluster: str | None
+    genesis_hash: str | None
+    program_id: str | None
+    account: str | None
+    signature: str | None
+    transaction: bytes | None
+    last_valid_block_height: int | None
+    slot: int | None
+    attempts: int
+    error: str | None
+    submitted_at: datetime | None
+
+    def due(self, now: datetime) -> bool:
+        """Whether its back-off is over: 2, 4, 8, … seconds after the last attempt, at most 60."""
+        return self.wait(now) <= timedelta()
+
+    def wait(self, now: datetime) -> timedelta:
+        if not self.attempts or self.submitted_at is None:
+            return timedelta()
+        return self.submitted_at + timedelta(seconds=min(2 ** min(self.attempts, 6), 60)) - now
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyRow(Row):
+    """Of a policy's record, or of its deactivation."""
+
+    ref: str
+    category: Category
+    priority: Priority
+    workflow_id: UUID
+    executing: bool  # whether the workflow stands at its implementation
+    policy_finalized: bool  # whether the policy's own anchor is finalized
+
+    @property
+    def name(self) -> str:
+        return self.ref
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointRow(Row):
+    """Of the audit log at `checkpoint_size` entries. Once it was signed, `durable` says what stands in the transaction."""
+
+    checkpoint_size: int
+    durable: bool
+
+    @property
+    def name(self) -> str:
+        return f"checkpoint {self.checkpoint_size}"
+
+
+AnyRow = PolicyRow | CheckpointRow
+_target = anchor.alias("target")
+
+
+def statement() -> sa.Select:
+    """Anchors with, where they are a policy's, that policy and its own anchor, on which a deactivation waits."""
+    about = (
+        (_target.c.policy_id == anchor.c.policy_id)
+        & (_target.c.version == anchor.c.version)
+        & (_target.c.kind == AnchorKind.POLICY)
+    )
+    version = (policy_version.c.policy_id == anchor.c.policy_id) & (
+        policy_version.c.number == anchor.c.version
+    )
+    joined = (
+        anchor.outerjoin(policy, policy.c.id == anchor.c.policy_id)
+        .outerjoin(workflow, workflow.c.id == policy.c.workflow_id)
+        .outerjoin(policy_version, version)
+        .outerjoin(_target, about)
+    )
+    own = set(Row.__dataclass_fields__) | {"checkpoint_size", "durable"}
+    return sa.select(
+        *(anchor.c[name] for name in sorted(own)),
+        policy.c.ref,
+        policy.c.priority,
+        policy.c.workflow_id,
+        policy_version.c.category,
+        (workflow.c.status == WorkflowStatus.EXECUTING).label("executing"),
+        sa.func.coalesce(_target.c.state == AnchorState.FINALIZED, False).label("policy_finalized"),
+    ).select_from(joined)
+
+
+def row(found: sa.RowMapping) -> AnyRow:
+    values = dict(found)
+    values["kind"], values["state"] = AnchorKind(values["kind"]), AnchorState(values["state"])
+    values["chain_policy_id"] = int(values["chain_policy_id"])
+    values["record"] = bytes(values["record"])
+    made = CheckpointRow if values["kind"] == AnchorKind.CHECKPOINT else PolicyRow
+    if made is PolicyRow:
+        values["category"], values["priority"] = Category(values["category"]), Priority(values["priority"])
+    return made(**{name: values[name] for name in made.__dataclass_fields__})
+
+
+async def open_rows(unit: Unit) -> list[AnyRow]:
+    """Everything that is not at an end, oldest first."""
+    found = statement().where(anchor.c.state.in_(OPEN)).order_by(anchor.c.queued_at, anchor.c.id)
+    return [row(item) for item in await unit.rows(found)]
+
+
+async def finalized_policies(unit: Unit, config: ChainConfig, limit: int) -> list[PolicyRow]:
+    """The newest finalized anchors of policies on this cluster and program."""
+    found = (
+        statement()
+        .where(
+            anchor.c.kind != AnchorKind.CHECKPOINT,
+            anchor.c.state == AnchorState.FINALIZED,
+            anchor.c.cluster == config.cluster,
+            anchor.c.program_id == str(config.program_id),
+        )
+        .order_by(anchor.c.finalized_at.desc())
+        .limit(limit)
+    )
+    return [item for item in map(row, await unit.rows(found)) if isinstance(item, PolicyRow)]
