@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.workflows.log.conftest import TestLog
+from tests.conftest import _administer
+from tests.workflows.log.conftest import TestLog, log_on
+from workflows.audit_transparency.checkpoints import SecondPlace
 
 TABLES = (
     "entry",
@@ -34,6 +41,20 @@ async def refused(engine: AsyncEngine, statement: str, *settings: str) -> DBAPIE
         with pytest.raises(DBAPIError) as caught:
             await connection.execute(sa.text(statement))
         return caught.value
+
+
+@pytest.fixture(scope="module")
+async def log(server_url: URL, template: str, tmp_path_factory: Any) -> AsyncIterator[TestLog]:
+    """One for all tests here: what they try is refused or rolled back."""
+    name = f"acgs_{uuid4().hex[:12]}"
+    await _administer(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    place = SecondPlace(tmp_path_factory.mktemp("place") / "checkpoint")
+    made = log_on(server_url.set(database=name).render_as_string(hide_password=False), place)
+    try:
+        await made.grow(2)
+        yield made
+    finally:
+        await _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def denied(error: DBAPIError) -> bool:
@@ -68,7 +89,6 @@ def denied(error: DBAPIError) -> bool:
     ],
 )
 async def test_the_portal_may_only_add_bodies(log: TestLog, statement: str) -> None:
-    await log.grow(1)
     assert denied(await refused(log.app, statement))
 
 
@@ -97,7 +117,6 @@ async def test_the_portal_may_only_add_bodies(log: TestLog, statement: str) -> N
     ],
 )
 async def test_the_sequencer_may_only_order(log: TestLog, statement: str) -> None:
-    await log.grow(1)
     assert denied(await refused(log.sequencer, statement))
 
 
@@ -147,7 +166,6 @@ async def test_neither_may_change_the_guards(log: TestLog, engine: str, statemen
 async def test_even_a_superuser_is_refused_while_the_triggers_stand(
     log: TestLog, statement: str, setting: str
 ) -> None:
-    await log.grow(2)
     error = await refused(log.superuser, statement, setting)
     assert isinstance(error, IntegrityError)
     assert "RestrictViolation" in str(error)
@@ -205,4 +223,4 @@ async def test_the_outbox_fills_itself(log: TestLog) -> None:
     await log.add(1)
     async with log.app.connect() as connection:
         query = sa.text("SELECT count(*) FROM audit.pending JOIN audit.entry USING (number)")
-        assert (await connection.execute(query)).scalar_one() == 2
+        assert (await connection.execute(query)).scalar_one() == 2, "and the two of the tree wait no more"
