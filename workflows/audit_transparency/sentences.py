@@ -44,6 +44,7 @@ KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
     "anchor.submitted": ("Anchor sent", lambda p: f"{_record(p)} was sent to Solana."),
     "anchor.confirmed": ("Anchor confirmed", lambda p: f"{_record(p)} is confirmed on Solana."),
     "anchor.finalized": ("Anchor final", lambda p: f"{_record(p)} is final on Solana."),
+    "anchor.refused": ("Anchor refused", lambda p: f"The cluster refused {_record(p)}; it is tried again."),
     "anchor.failed": ("Anchor failed", lambda p: f"{_record(p)} could not be written to Solana."),
     "anchor.expired": ("Anchor expired", lambda p: "The transaction expired unseen and is signed anew."),
     "anchor.reset": ("Cluster reset", lambda p: "The Solana cluster was reset; the record is written again."),
