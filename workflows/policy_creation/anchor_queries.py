@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.errors import NotFound
-from workflows.kinds import AnchorState, StageStatus
+from workflows.kinds import AnchorKind, AnchorState, StageStatus
 from workflows.policy_creation.rows import build
 from workflows.policy_creation.views import AnchorView, Page, Progress, StageView, WorkflowView
 from workflows.storage import tables as t
@@ -18,20 +18,26 @@ from workflows.storage.paging import page_of
 
 
 def anchor_view(row: Mapping[Any, Any]) -> AnchorView:
-    """From an anchor's row with its policy's `ref`."""
+    """From an anchor's row with its policy's `ref` or, where it is of a checkpoint, that one's `root`."""
+    root = row["root"] if "root" in row else None
     return build(
         AnchorView,
         row,
         record=bytes(row["record"]).decode(),
         chain_policy_id=str(int(row["chain_policy_id"])),
         program=row["program_id"],
+        checkpoint_root=bytes(root).hex() if root is not None else None,
     )
 
 
 def _statement() -> sa.Select:
     # The signed transaction stays out: it is large, and the chain itself shows it.
     columns = [column for column in t.anchor.c if column.name != "transaction"]
-    return sa.select(*columns, t.policy.c.ref).join(t.policy, t.policy.c.id == t.anchor.c.policy_id)
+    return (
+        sa.select(*columns, t.policy.c.ref, t.audit_checkpoint.c.root)
+        .outerjoin(t.policy, t.policy.c.id == t.anchor.c.policy_id)
+        .outerjoin(t.audit_checkpoint, t.audit_checkpoint.c.size == t.anchor.c.checkpoint_size)
+    )
 
 
 async def anchors(
@@ -41,11 +47,14 @@ async def anchors(
     cursor: str | None = None,
     state: AnchorState | None = None,
     ref: str | None = None,
+    kind: AnchorKind | None = None,
 ) -> Page[AnchorView]:
-    """A page of anchors, last queued first."""
+    """A page of anchors, last queued first: of policies, of checkpoints of the log, or of both."""
     statement = _statement()
     if state is not None:
         statement = statement.where(t.anchor.c.state == state)
+    if kind is not None:
+        statement = statement.where(t.anchor.c.kind == kind)
     if ref is not None:
         statement = statement.where(t.policy.c.ref == ref)
     rows, following, previous = await page_of(

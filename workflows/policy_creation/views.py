@@ -297,9 +297,14 @@ class AnchorView(View):
     id: UUID
     kind: AnchorKind
     state: AnchorState
-    ref: str
-    version: int
-    record: str  # the canonical JSON, as text
+    ref: (
+        str | None
+    )  # of a policy, with its version; else it is of a checkpoint of the log, with size and root
+    version: int | None
+    checkpoint_size: int | None = None
+    checkpoint_root: str | None = None  # hex
+    durable: bool = False  # of a checkpoint: whether it is an account of its own as well
+    record: str  # the canonical JSON, or a checkpoint's action, as text
     record_sha256: str
     chain_policy_id: str  # u64 as decimal string
     memo: str
@@ -316,7 +321,10 @@ class AnchorView(View):
     submitted_at: datetime | None
     confirmed_at: datetime | None
     finalized_at: datetime | None
-    explorer_url: str | None = None  # filled in by the portal, which knows the cluster's explorer
+    lost_at: datetime | None = None  # when a reset of the cluster was found to have taken it away
+    # Filled in by the portal, which knows the chain:
+    explorer_url: str | None = None
+    cost_lamports: int | None = None  # fee, and the rent of its own record where it has one
 
 
 class InboxItem(View):
