@@ -293,7 +293,7 @@ class VoteLeaf:
     body: bytes | None
 
 
-class AnchorView(View):
+class AnchorView(View, kw_only=True):
     id: UUID
     kind: AnchorKind
     state: AnchorState
