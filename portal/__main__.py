@@ -1,4 +1,4 @@
-"""`python -m portal [web|worker|migrate|person|demo]`; without a word, everything."""
+"""`python -m portal [web|worker|migrate|person|rehearse|demo]`; without a word, everything."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ def main(arguments: list[str]) -> None:
                 from portal import people
 
                 people.main(settings, rest)
+            case ["rehearse", *rest]:
+                from portal import rehearsal
+
+                rehearsal.main(settings, rest)
             case ["demo"]:
                 migrate(settings.with_(demo=True))
             case _:

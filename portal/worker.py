@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_AT_CHAIN = 10.0  # seconds between looks at the chain when nothing waits
 RETRIES = 8
+LISTENING_BY = 5.0  # seconds after the start
 KEYS_KEPT = timedelta(days=7)
 Units = Callable[[], AbstractAsyncContextManager[Unit]]
 
@@ -78,7 +79,21 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     async def every_hour(schedule: Schedule) -> None:
         await tidy(held.engine)
 
+    _listen_before_probing(queue)
     return queue
+
+
+def _listen_before_probing(queue: PgQueuer) -> None:
+    """PgQueuer 1.6 begins to probe its listener before it listens: a first probe that is too quick is never heard, and
+    ends the worker ten seconds later.
+    """
+    probe = queue.qm._run_periodic_health_check
+
+    async def later(*given: timedelta) -> None:
+        await asyncio.sleep(LISTENING_BY)
+        await probe(*given)
+
+    queue.qm._run_periodic_health_check = later  # type: ignore[method-assign]
 
 
 async def _retried(job: Job, act: Callable[[], Awaitable[None]]) -> None:
