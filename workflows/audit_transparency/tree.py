@@ -42,9 +42,11 @@ SELECT span.level, span.position, hashed.hashes
         WHERE tile.level = span.level - 1 AND tile.position >= span.position * 256
             AND tile.position < span.position * 256 + span.width) hashed
 """)
+# A bundle has at most 256 entries. Told so, PostgreSQL looks each up by its key instead of reading a share of the table.
 _BODIES = sa.text("""
-SELECT entry.body FROM audit.leaf JOIN audit.entry ON entry.number = leaf.entry
-WHERE leaf.index >= :first AND leaf.index < :last ORDER BY leaf.index
+SELECT entry.body FROM (
+    SELECT index, entry FROM audit.leaf WHERE index >= :first AND index < :last ORDER BY index LIMIT 256) AS leaf
+JOIN audit.entry ON entry.number = leaf.entry ORDER BY leaf.index
 """)
 
 
