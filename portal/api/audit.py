@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -18,16 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from portal.api.answers import Listing, fresh, problems
 from portal.api.http import paged, tagged
-from portal.api.parameters import Cursor, Limit
+from portal.api.parameters import NO_NUL, Cursor, Limit
 from portal.auth.guards import public
 from portal.database import begin_read
 from portal.exports import record_export
+from portal.periods import span
 from portal.services import services
 from portal.settings import Settings
-from workflows.audit_transparency import anchors, checkpoints, proofs, tree
+from workflows.audit_transparency import anchors, checkpoints, entries, proofs, tree
 from workflows.audit_transparency.checkpoints import SignedCheckpoint
+from workflows.audit_transparency.entries import EntryFilters, EntryView
 from workflows.audit_transparency.notes import VerifierKey
-from workflows.errors import FieldError, Invalid, NotFound
+from workflows.errors import NotFound
 from workflows.policy_creation.rows import build
 from workflows.policy_creation.views import View
 from workflows.storage.tables import (
@@ -47,6 +49,25 @@ BIGGEST = 2**63 - 1
 
 Index = Annotated[int, PathParameter(description="The entry's place in the log, from 0.", ge=0, le=BIGGEST)]
 Size = Annotated[int, PathParameter(description="How many entries it covers.", ge=0, le=BIGGEST)]
+
+
+class EntryItem(View):
+    """One entry. `body` is what was hashed, decoded; `words` and names stand outside the log, and go with an erasure."""
+
+    index: int
+    type: str
+    subject: str
+    actor: Annotated[str, msgspec.Meta(description="A pseudonym, or system, visitor, voter.")]
+    actor_name: str
+    at: datetime
+    text: Annotated[str, msgspec.Meta(description="What happened, in a sentence.")]
+    words: Annotated[
+        dict[str, str | None],
+        msgspec.Meta(description="What the actor wrote, by name; null where it was erased."),
+    ]
+    body: dict[str, Any]
+    leaf_sha256: Annotated[str, msgspec.Meta(description="SHA-256(0x00 ‖ body), 64 hex digits.")]
+    links: dict[str, str]
 
 
 class CheckpointView(View):
@@ -201,6 +222,75 @@ async def read_checkpoint(
     return fresh(request, _view(found, await checkpoints.note(reader, size)))
 
 
+# Entries
+
+MOMENT = "RFC 3339, or a date."
+From = Annotated[str | None, QueryParameter(name="from", description=f"Not before: {MOMENT}", max_length=40)]
+To = Annotated[
+    str | None,
+    QueryParameter(name="to", description=f"Before: {MOMENT} A date is included.", max_length=40),
+]
+
+
+@get(
+    PATH + "/entries",
+    guards=[public],
+    tags=TAGS,
+    summary="Search the log",
+    description="Newest first. Filters narrow it down; a search for words (`q`) that would read too much is 422 "
+    "`search_too_wide`, and wants another filter beside it.",
+    responses=problems(),
+)
+async def find(
+    request: Request,
+    reader: NamedDependency[AsyncConnection],
+    q: Annotated[
+        str, QueryParameter(description="Found anywhere in the entry.", max_length=200, pattern=NO_NUL)
+    ] = "",
+    type_: Annotated[
+        str,
+        QueryParameter(
+            name="type",
+            description="As `vote.cast`, or the beginning of it with its dot: `policy.`",
+            max_length=100,
+            pattern=NO_NUL,
+        ),
+    ] = "",
+    subject: Annotated[
+        str, QueryParameter(description="As POL-2026-0007, log, chain.", max_length=100, pattern=NO_NUL)
+    ] = "",
+    actor_: Annotated[
+        str,
+        QueryParameter(
+            name="actor", description="A pseudonym, or system, visitor.", max_length=100, pattern=NO_NUL
+        ),
+    ] = "",
+    from_: From = None,
+    to: To = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Response[Listing[EntryItem]]:
+    since, until = span(from_, to)
+    filters = EntryFilters(q=q, type=type_, subject=subject, actor=actor_, since=since, until=until)
+    page = await entries.search(reader, filters, limit=limit, cursor=cursor)
+    return paged(msgspec.structs.replace(page, items=[_item(each) for each in page.items]), request)
+
+
+@get(
+    PATH + "/entries/{index:int}",
+    guards=[public],
+    conditional=True,
+    tags=TAGS,
+    summary="Read an entry",
+    description="By its place in the log, from 0.",
+    responses=problems(404),
+)
+async def read(
+    request: Request, index: Index, reader: NamedDependency[AsyncConnection]
+) -> Response[EntryItem]:
+    return fresh(request, _item(await entries.entry(reader, index)))
+
+
 # Proofs
 
 
@@ -292,8 +382,6 @@ async def consistency(
 
 # Open data
 
-MOMENT = "RFC 3339, or a date."
-
 
 @get(
     PATH + "/export.ndjson",
@@ -302,16 +390,18 @@ MOMENT = "RFC 3339, or a date."
     tags=TAGS,
     summary="Download entries as open data",
     description="One JSON object a line, in the log's order, up to the newest checkpoint: {index, leaf_sha256, entry}, "
-    "`entry` being the very bytes that were hashed. `from` and `to` bound the entries' time; a date as `to` is "
-    "included. What people wrote stands outside the log and is not in it. Taking it is entered in the log first.",
+    "`entry` being the very bytes that were hashed. `from` and `to` bound the entries' time. "
+    "What people wrote stands outside the log and is not in it. Taking it is entered in the log first.",
     responses=problems(404),
 )
 async def export(
     request: Request,
-    from_: Annotated[str | None, QueryParameter(name="from", description=MOMENT, max_length=40)] = None,
-    to: Annotated[str | None, QueryParameter(description=MOMENT, max_length=40)] = None,
+    from_: From = None,
+    to: To = None,
 ) -> Stream:
-    within = _within(from_, to)
+    since, until = span(from_, to)
+    within = [audit_entry.c.at >= since] if since else []
+    within += [audit_entry.c.at < until] if until else []
     held = services(request)
     async with begin_read(held.engine) as reader:
         size = await _insist_signed(reader, None)
@@ -321,8 +411,8 @@ async def export(
     }
     if request.scope["state"].get("head_only"):
         return Stream(iter(()), media_type=NDJSON, headers=headers)
-    span = f" from {from_}" * bool(from_) + f" to {to}" * bool(to)
-    await record_export(request, f"audit.ndjson of {size} entries{span}", "log")
+    period = f" from {from_}" * bool(from_) + f" to {to}" * bool(to)
+    await record_export(request, f"audit.ndjson of {size} entries{period}", "log")
     return Stream(_lines(held.engine, size, within), media_type=NDJSON, headers=headers)
 
 
@@ -354,30 +444,11 @@ async def _lines(
 # Parts
 
 
-def _within(since: str | None, until: str | None) -> list[sa.ColumnElement[bool]]:
-    """Bounds of an entry's time. Raises Invalid for what is no time."""
-    bounds = []
-    if since:
-        bounds.append(audit_entry.c.at >= _moment(since, "/from"))
-    if until:
-        end = _moment(until, "/to")
-        whole_day = "T" not in until
-        bounds.append(audit_entry.c.at < end + timedelta(days=1) if whole_day else audit_entry.c.at <= end)
-    return bounds
-
-
-def _moment(text: str, pointer: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None and "T" in text:
-            raise ValueError("a naive time")
-        # The calendar's last day has none after it.
-        if not 1900 < moment.year < 9999:
-            raise ValueError("out of range")
-    except ValueError:
-        wrong = FieldError(f"query:{pointer}", f"Give it as {MOMENT}")
-        raise Invalid("This is no time that we can read.", errors=(wrong,)) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _item(found: EntryView) -> EntryItem:
+    own = {name: value for name, value in vars(found).items() if name in EntryItem.__struct_fields__}
+    at = f"entries/{found.index}"
+    links = {"self": f"{PATH}/{at}", "html": f"/audit/{at}", "proof": f"{PATH}/{at}/proof"}
+    return EntryItem(**own, links=links)
 
 
 def _view(signed: SignedCheckpoint, note: str) -> CheckpointView:
@@ -426,6 +497,8 @@ async def _witnesses(reader: AsyncConnection, keys: list[str]) -> list[WitnessVi
 
 routes: list[Any] = [
     log,
+    find,
+    read,
     list_checkpoints,
     read_checkpoint,
     entry_proof,

@@ -1,0 +1,127 @@
+"""From draft to suspension on a real local chain, then taken away in one file, which is all that a stranger has."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from litestar import Litestar
+from solders.keypair import Keypair
+from solders.transaction import VersionedTransaction
+
+from chain import anchoring
+from chain.config import AnchorPolicy
+from portal.database import begin_unit
+from portal.settings import Settings
+from portal.static_files import STATIC
+from tests.chain.bridge import until
+from tests.chain.localnet.node import Node
+from tests.portal.api.test_bundles import take
+from tests.portal.api.walk import POLICIES, jump, propose, review, vote
+from tests.portal.conftest import ORIGIN, SECRET
+from tests.portal.the_log import seal
+from workflows.audit_transparency import merkle
+from workflows.audit_transparency.notes import Checkpoint
+
+VERIFIER = STATIC / "verify" / "acgs_verify.py"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    node = Node(tmp_path / "ledger")
+    yield node
+    node.end()
+
+
+@pytest.fixture
+def settings(fresh_database: str, valkey_url: str, node: Node, tmp_path: Path) -> Settings:
+    key = tmp_path / "authority.json"
+    key.write_text(json.dumps(list(bytes(Keypair()))))
+    return Settings(
+        database_url=fresh_database,
+        redis_url=valkey_url,
+        jwt_secret=SECRET,
+        base_url=ORIGIN,
+        demo=True,
+        solana_rpc_url=node.url,
+        anchor_keypair=str(key),
+    )
+
+
+async def anchor_all(app: Litestar) -> None:
+    """Pass after pass, until nothing is open."""
+    held = app.state.services
+    units = partial(begin_unit, held.engine, constitution=held.constitution)
+    policy = AnchorPolicy(interval=timedelta())
+
+    async def done() -> bool:
+        return await anchoring.run(units, held.chain, held.constitution, policy) is None
+
+    await until(done)
+
+
+def transaction(anchor: dict[str, Any]) -> bytes:
+    """The archived transaction, whose signatures hold over its own bytes."""
+    raw = base64.b64decode(anchor["transaction"])
+    decoded = VersionedTransaction.from_bytes(raw)
+    assert all(decoded.verify_with_results())
+    assert str(decoded.signatures[0]) == anchor["signature"]
+    return raw
+
+
+def verify(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """The verifier, as a stranger runs it: another process that knows nothing of this one."""
+    command = [sys.executable, "-I", str(VERIFIER), *options, str(file)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+async def test_a_policy_leaves_with_all_its_proofs(
+    app: Litestar, api: Any, client: Any, tmp_path: Path
+) -> None:
+    place = tmp_path / "checkpoint"
+    workflow = await propose(await api("chidi"))
+    ref = workflow["policy"]["ref"]
+    await review(await api("dana"), workflow)
+    for name, choice in (("ada", "against"), ("ben", "for"), ("ada", "for")):
+        await vote(await api(name), workflow, choice)
+    await jump(client)
+    await anchor_all(app)
+    await (await api("farah")).post(f"{POLICIES}/{ref}/suspend", json={"reason": "It does harm."})
+    await anchor_all(app)
+    await seal(app, place)
+    await anchor_all(app)
+    found = await take(app, client, ref, place)
+
+    enacting, suspending = found.json("policy_anchor.json"), found.json("deactivation_anchor.json")
+    assert json.loads(enacting["record"])["ref"] == json.loads(suspending["record"])["ref"] == ref
+    assert enacting["record"].encode() in transaction(enacting)
+    for anchor in (enacting, suspending):
+        assert anchor["memo"].encode() in transaction(anchor)
+    of_log = found.json("log_anchor.json")
+    sent = transaction(of_log)
+    assert of_log["memo"].encode() in sent and of_log["action"].encode() in sent
+    assert max(found.entries) < of_log["size"] <= found.about["checkpoint_size"]
+    head = Checkpoint.parse(found.files["checkpoint.txt"].decode().partition("\n\n")[0] + "\n")
+    path = [base64.b64decode(line) for line in found.files["consistency.txt"].split()]
+    old_root = base64.b64decode(of_log["root"])
+    merkle.verify_consistency(of_log["size"], head.size, old_root, head.root, path)
+    seen = (await client.get("/api/v1/chain")).json()
+    assert found.about["genesis_hash"] == seen["genesis_hash"]
+    assert (found.about["authority"], found.about["cluster"]) == (seen["authority"], "localnet")
+
+    whole = (await client.get("/audit/log.zip")).content
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert [each["size"] for each in json.loads(archive.read("anchors.json"))] == [of_log["size"]]
+        assert archive.read(f"consistency/{of_log['size']}.txt") == found.files["consistency.txt"]
+    (tmp_path / "bundle.zip").write_bytes(found.raw)
+    (tmp_path / "log.zip").write_bytes(whole)
