@@ -19,7 +19,7 @@ from workflows.storage.paging import page_of
 
 def anchor_view(row: Mapping[Any, Any]) -> AnchorView:
     """From an anchor's row with its policy's `ref` or, where it is of a checkpoint, that one's `root`."""
-    root = row["root"] if "root" in row else None
+    root = row.get("root")
     return build(
         AnchorView,
         row,
