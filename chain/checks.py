@@ -63,11 +63,15 @@ class Step(View):
     links: list[Link]
 
 
-class Verification(View):
-    """All steps. `verified` only when every one passes; `incomplete` when none fails and not all could pass."""
+class Verification(View, kw_only=True):
+    """All steps. `verified` only when every one passes; `incomplete` when none fails and not all could pass.
 
-    ref: str
-    version: int
+    Of a policy's version, or of an anchored checkpoint of the audit log.
+    """
+
+    ref: str | None = None
+    version: int | None = None
+    checkpoint_size: int | None = None
     overall: Literal["verified", "failed", "incomplete"]
     summary: str
     read_at: datetime

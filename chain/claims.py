@@ -123,6 +123,7 @@ class Reading(Facts):
     genesis_hash: str | None = None
     constitution: Account | None = None
     policy: Account | None = None
+    audit: Account | None = None  # the record on which checkpoints of the audit log are checked
     transactions: dict[str, Landed] = {}
     explorer: dict[str, str] = {}  # address or signature → where a Solana explorer shows it
 
@@ -250,29 +251,41 @@ async def _anchors(conn: AsyncConnection, policy_id: UUID) -> dict[str, tuple[in
 
 async def read(config: ChainConfig, claimed: Claims) -> Reading:
     """Read from the chain, anew, what the claims point at. Raises nothing: `problem` says what went wrong."""
+    return await gather(config, _address(claimed), _signatures(claimed))
+
+
+async def gather(config: ChainConfig, policy: Pubkey | None, signatures: list[str]) -> Reading:
+    """The constitution, the audit record, a policy's account and transactions. Raises nothing, as `read`."""
+    addresses = [quantumagi.constitution_address(config.program_id), config.program_id]
+    addresses += [policy] if policy is not None else []
+    links = {str(address): explorer.address_url(config, address) for address in addresses}
+    links |= {signature: explorer.transaction_url(config, signature) for signature in signatures}
     reading = Reading(
         read_at=datetime.now(UTC),
         cluster=config.cluster,
         rpc_url=config.public_rpc_url,
         program_id=config.program_id,
-        explorer=_explorer(config, claimed),
+        explorer={key: link for key, link in links.items() if link is not None},
     )
     try:
         async with rpc.connect(config) as node:
-            return await _read(node, config, claimed, reading)
+            return await _read(node, config, policy, signatures, reading)
     except (rpc.Unreachable, rpc.NodeRefused) as error:
         return msgspec.structs.replace(reading, problem=str(error))
 
 
-async def _read(node: rpc.Node, config: ChainConfig, claimed: Claims, reading: Reading) -> Reading:
+async def _read(
+    node: rpc.Node, config: ChainConfig, policy: Pubkey | None, signatures: list[str], reading: Reading
+) -> Reading:
     genesis_hash = await node.genesis_hash()
-    addresses = [quantumagi.constitution_address(config.program_id)]
-    address = _address(claimed)
-    if address is not None:
-        addresses.append(address)
-    constitution, *account = await node.accounts(addresses, Finalized)
+    addresses = [
+        quantumagi.constitution_address(config.program_id),
+        quantumagi.audit_address(config.program_id),
+    ]
+    addresses += [policy] if policy is not None else []
+    constitution, audit, *account = await node.accounts(addresses, Finalized)
     transactions = {}
-    for signature in _signatures(claimed):
+    for signature in signatures:
         landed = await node.transaction(signature, Finalized)
         if landed is not None:
             transactions[signature] = landed
@@ -280,18 +293,10 @@ async def _read(node: rpc.Node, config: ChainConfig, claimed: Claims, reading: R
         reading,
         genesis_hash=genesis_hash,
         constitution=constitution,
+        audit=audit,
         policy=account[0] if account else None,
         transactions=transactions,
     )
-
-
-def _explorer(config: ChainConfig, claimed: Claims) -> dict[str, str]:
-    addresses = [quantumagi.constitution_address(config.program_id), config.program_id]
-    if (address := _address(claimed)) is not None:
-        addresses.append(address)
-    links = {str(address): explorer.address_url(config, address) for address in addresses}
-    links |= {signature: explorer.transaction_url(config, signature) for signature in _signatures(claimed)}
-    return {key: link for key, link in links.items() if link is not None}
 
 
 def _address(claimed: Claims) -> Pubkey | None:

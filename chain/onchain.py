@@ -14,6 +14,8 @@ from chain.claims import AnchorClaim, Claims, Reading
 from chain.decided import NOT_ENACTED, rebuilt_record
 from chain.explorer import decode_transaction
 from chain.quantumagi import ConstitutionAccount, NotQuantumagi, PolicyAccount
+from chain.rpc import Landed
+from workflows.audit_transparency.anchors import CheckpointAnchor
 from workflows.constitution.document import Constitution
 from workflows.kinds import AnchorState, PolicyState
 from workflows.policy_creation import records
@@ -52,7 +54,7 @@ def _not_final(claimed: Claims, reading: Reading) -> Check | None:
 
 
 def constitution_step(claimed: Claims, reading: Reading, constitution: Constitution) -> Step:
-    digest = _digest(constitution)
+    digest = document_sha256(constitution)
     address = quantumagi.constitution_address(reading.program_id)
     checks = [same("SHA-256 of the document in force", constitution.sha256, digest)]
     if constitution.problem:
@@ -64,7 +66,7 @@ def constitution_step(claimed: Claims, reading: Reading, constitution: Constitut
     if reading.problem is not None:
         checks.append(absent("Constitution account", f"The chain could not be read: {reading.problem}"))
     else:
-        checks += _constitution_checks(reading, digest)
+        checks += constitution_checks(reading, digest)
     return step(
         "constitution",
         "The constitution",
@@ -73,16 +75,17 @@ def constitution_step(claimed: Claims, reading: Reading, constitution: Constitut
         [
             "curl -s <this portal>/api/v1/constitution/document | sha256sum, and compare with the account's hash."
         ],
-        [_link(reading, str(address), "The constitution account in a Solana explorer")],
+        [link(reading, str(address), "The constitution account in a Solana explorer")],
     )
 
 
-def _digest(constitution: Constitution) -> str:
+def document_sha256(constitution: Constitution) -> str:
     return hashlib.sha256(constitution.body).hexdigest()
 
 
-def _constitution_checks(reading: Reading, digest: str) -> list[Check]:
-    found = _constitution_in(reading)
+def constitution_checks(reading: Reading, digest: str) -> list[Check]:
+    """Whether the constitution account is there, is active and holds this digest."""
+    found = constitution_in(reading)
     if found is None:
         address = quantumagi.constitution_address(reading.program_id)
         return [holds("Constitution account", False, f"{address} holds no constitution of the program.")]
@@ -92,7 +95,8 @@ def _constitution_checks(reading: Reading, digest: str) -> list[Check]:
     ]
 
 
-def _constitution_in(reading: Reading) -> ConstitutionAccount | None:
+def constitution_in(reading: Reading) -> ConstitutionAccount | None:
+    """The constitution account as it was read; None where it is none of the program's."""
     account = reading.constitution
     if (
         account is None
@@ -129,7 +133,7 @@ def _record_checks(claimed: Claims, reading: Reading, constitution: Constitution
         return [found] if found else []
     if claimed.ballot is None or claimed.ballot.counts is None:
         return [holds("The record", False, "there is a record, but no closed ballot behind it.")]
-    rebuilt = rebuilt_record(claimed, _digest(constitution))
+    rebuilt = rebuilt_record(claimed, document_sha256(constitution))
     checks = [
         same("The stored record", anchor.record, rebuilt, "Stored", "Rebuilt"),
         same("SHA-256 of the stored record", anchor.record_sha256, records.sha256_hex(anchor.record)),
@@ -200,7 +204,7 @@ def _account_checks(claimed: Claims, anchor: AnchorClaim, reading: Reading) -> l
 
 
 def _enactment_checks(policy: PolicyAccount, reading: Reading) -> list[Check]:
-    constitution = _constitution_in(reading)
+    constitution = constitution_in(reading)
     if constitution is None:
         return [holds("Authority", False, "there is no constitution account that names it.")]
     authority = constitution.authority
@@ -243,7 +247,7 @@ def transaction_step(claimed: Claims, reading: Reading, constitution: Constituti
             ref=claimed.ref,
             version=claimed.version.number,
             text_hash=records.text_sha256(claimed.version.text),
-            constitution_sha256=_digest(constitution),
+            constitution_sha256=document_sha256(constitution),
         )
         checks = _transaction_checks(anchor, reading, memo, "enact_policy")
     return step(
@@ -279,13 +283,13 @@ def _suspension_checks(
         version=claimed.version.number,
         policy_record_sha256=records.sha256_hex(enacted.record) if enacted else "",
         reason=claimed.state_reason or "",
-        constitution_sha256=_digest(constitution),
+        constitution_sha256=document_sha256(constitution),
     )
     memo = records.deactivation_memo(
         ref=claimed.ref,
         version=claimed.version.number,
         record_hash=records.sha256_hex(rebuilt),
-        constitution_sha256=_digest(constitution),
+        constitution_sha256=document_sha256(constitution),
     )
     checks = [
         same("The stored record", anchor.record, rebuilt, "Stored", "Rebuilt"),
@@ -298,6 +302,16 @@ def _suspension_checks(
 
 
 def _transaction_checks(anchor: AnchorClaim, reading: Reading, memo: str, instruction: str) -> list[Check]:
+    checks, landed = sent_checks(anchor, reading, memo)
+    if landed is None:
+        return checks
+    return [*checks, *_instruction_checks(anchor, reading, landed.raw, instruction)]
+
+
+def sent_checks(
+    anchor: AnchorClaim | CheckpointAnchor, reading: Reading, memo: str
+) -> tuple[list[Check], Landed | None]:
+    """Whether what was stored as signed is what the chain has; the transaction from there, if it could be compared."""
     checks = [
         same("Cluster", anchor.cluster, reading.cluster, "Recorded", "Configured"),
         same("Genesis", anchor.genesis_hash, reading.genesis_hash, "Recorded", ON_CHAIN),
@@ -305,36 +319,34 @@ def _transaction_checks(anchor: AnchorClaim, reading: Reading, memo: str, instru
     ]
     if anchor.signature is None or anchor.transaction is None:
         note = "It was on chain already, and the node no longer had the transaction that wrote it."
-        return [*checks, absent("The transaction", note)]
-    stored = _parsed(anchor.transaction)
+        return [*checks, absent("The transaction", note)], None
+    stored = parsed(anchor.transaction)
     if stored is None:
-        return [*checks, holds("The stored transaction", False, "its bytes are no transaction.")]
-    checks.append(
-        same("Signature", anchor.signature, stored.signatures[0], "Recorded", "In the stored transaction")
-    )
-    checks.append(
+        return [*checks, holds("The stored transaction", False, "its bytes are no transaction.")], None
+    checks += [
+        same("Signature", anchor.signature, stored.signatures[0], "Recorded", "In the stored transaction"),
         holds(
             "The stored transaction",
             all(stored.verify_with_results()),
             "every signature on it has to be valid.",
-        )
-    )
+        ),
+    ]
     landed = reading.transactions.get(anchor.signature)
     if landed is None:
         note = (
             "The node does not have this transaction, or no longer; what was signed is kept and was checked."
         )
-        return [*checks, absent("The transaction", note)]
-    return [
-        *checks,
+        return [*checks, absent("The transaction", note)], None
+    checks += [
         same("The transaction's bytes", anchor.transaction, landed.raw, "Stored", ON_CHAIN),
         holds("Success", landed.error is None, "a failed transaction writes nothing."),
         same("Slot", anchor.slot, landed.slot, "Recorded", ON_CHAIN),
-        *_instruction_checks(anchor, reading, landed.raw, instruction),
     ]
+    return checks, landed
 
 
-def _parsed(raw: bytes) -> VersionedTransaction | None:
+def parsed(raw: bytes) -> VersionedTransaction | None:
+    """The transaction in these bytes; None where there is none."""
     try:
         return VersionedTransaction.from_bytes(raw)
     except ValueError:
@@ -342,7 +354,7 @@ def _parsed(raw: bytes) -> VersionedTransaction | None:
 
 
 def _instruction_checks(anchor: AnchorClaim, reading: Reading, raw: bytes, instruction: str) -> list[Check]:
-    transaction = _parsed(raw)
+    transaction = parsed(raw)
     if transaction is None:
         return [holds("Instructions", False, "the node's bytes are no transaction.")]
     done = {item["instruction"]: item for item in decode_transaction(reading.program_id, transaction)}
@@ -363,7 +375,7 @@ def _instruction_checks(anchor: AnchorClaim, reading: Reading, raw: bytes, instr
                 "Rule of propose_policy", anchor.record, proposal["args"]["rule"].encode(), "Stored", ON_CHAIN
             ),
         ]
-    constitution = _constitution_in(reading)
+    constitution = constitution_in(reading)
     if constitution is not None:
         signer = transaction.message.account_keys[0]
         checks.append(same("Signed by", constitution.authority, signer, "Authority", ON_CHAIN))
@@ -379,14 +391,14 @@ def _account_of(instruction: dict[str, Any] | None) -> str | None:
 
 def _account_link(claimed: Claims, reading: Reading) -> Link | None:
     address = claimed.anchor.account if claimed.anchor else None
-    return _link(reading, address, "The account in a Solana explorer")
+    return link(reading, address, "The account in a Solana explorer")
 
 
 def _transaction_link(anchor: AnchorClaim | None, reading: Reading) -> Link | None:
     signature = anchor.signature if anchor else None
-    return _link(reading, signature, "The transaction in a Solana explorer")
+    return link(reading, signature, "The transaction in a Solana explorer")
 
 
-def _link(reading: Reading, key: str | Pubkey | None, text: str) -> Link | None:
+def link(reading: Reading, key: str | Pubkey | None, text: str) -> Link | None:
     href = reading.explorer.get(str(key))
     return Link(href=href, text=text) if href else None

@@ -185,6 +185,18 @@ class Node:
         )
         return [str(item.signature) for item in answer if item.err is None]
 
+    async def signature_page(self, address: Pubkey, limit: int, before: str | None = None) -> list[str]:
+        """Signatures of finalized transactions on the address, failed ones too, newest first; the next page is before the last."""
+        answer = await self._answer(
+            self._client.get_signatures_for_address(
+                address,
+                before=Signature.from_string(before) if before else None,
+                limit=limit,
+                commitment=Finalized,
+            )
+        )
+        return [str(item.signature) for item in answer]
+
     async def send(self, transaction: bytes) -> None:
         """Hand in signed bytes. Raises NodeRefused when the node's preflight says they would fail."""
         options = TxOpts(skip_confirmation=True, preflight_commitment=Confirmed)

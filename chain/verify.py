@@ -8,13 +8,15 @@ be taken says so (`absent`), one whose time has not come waits (`pending`); only
 
 from __future__ import annotations
 
+from typing import Any
+
 from chain import decided, onchain
 from chain.checks import Step, Verification
 from chain.claims import Claims, Reading, claims, read
 from workflows.constitution.document import Constitution
 from workflows.kinds import PolicyState
 
-__all__ = ["Claims", "Reading", "Step", "Verification", "check", "claims", "read"]
+__all__ = ["Claims", "Reading", "Step", "Verification", "check", "claims", "conclude", "read"]
 
 
 def check(claimed: Claims, reading: Reading, constitution: Constitution) -> Verification:
@@ -31,22 +33,24 @@ def check(claimed: Claims, reading: Reading, constitution: Constitution) -> Veri
     ]
     if claimed.state == PolicyState.SUSPENDED or claimed.deactivation is not None:
         steps.append(onchain.suspension_step(claimed, reading, constitution))
+    passed = "What is published is what was decided, and what was decided is what stands on chain."
+    return conclude(steps, reading, passed, ref=claimed.ref, version=claimed.version.number)
+
+
+def conclude(steps: list[Step], reading: Reading, passed: str, **about: Any) -> Verification:
+    """The verdict over all steps; `passed` says it where all is well."""
     failed = [item for item in steps if item.state == "fail"]
     unknown = [item for item in steps if item.state in ("absent", "pending")]
+    summary = passed
+    if failed:
+        summary = f"Something does not agree. {failed[0].title}: {failed[0].explanation}"
+    elif unknown:
+        summary = f"Nothing disagrees, but not everything can be checked. {unknown[0].explanation}"
     return Verification(
-        ref=claimed.ref,
-        version=claimed.version.number,
         overall="failed" if failed else "incomplete" if unknown else "verified",
-        summary=_summary(failed, unknown),
+        summary=summary,
         read_at=reading.read_at,
         cluster=reading.cluster,
         steps=steps,
+        **about,
     )
-
-
-def _summary(failed: list[Step], unknown: list[Step]) -> str:
-    if failed:
-        return f"Something does not agree. {failed[0].title}: {failed[0].explanation}"
-    if unknown:
-        return f"Nothing disagrees, but not everything can be checked. {unknown[0].explanation}"
-    return "What is published is what was decided, and what was decided is what stands on chain."

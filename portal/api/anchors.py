@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chain import explorer, queue, verify
+from chain import checkpoint_verify, explorer, quantumagi, queue, verify
 from chain.checks import Verification
 from chain.config import ChainConfig
 from portal.api.answers import LOCATION, Listing, fresh, problems
@@ -21,7 +21,7 @@ from portal.auth.guards import public, requires
 from portal.database import begin_read
 from portal.services import services
 from workflows.constitution.document import Constitution
-from workflows.kinds import AnchorState
+from workflows.kinds import AnchorKind, AnchorState
 from workflows.policy_creation import queries
 from workflows.policy_creation.views import AnchorView
 from workflows.roles import may_operate
@@ -40,7 +40,7 @@ POLICY = Annotated[
     tags=TAGS,
     summary="List anchors",
     description="Newest first: queued, submitted, confirmed, finalized or failed. Nothing counts as anchored before "
-    "it is finalized.",
+    "it is finalized. Of a policy (`policy`, `deactivation`), or of a checkpoint of the audit log (`checkpoint`).",
     responses=problems(),
 )
 async def find(
@@ -49,10 +49,11 @@ async def find(
     chain_config: NamedDependency[ChainConfig],
     state_: Annotated[AnchorState | None, QueryParameter(name="state")] = None,  # `state` is Litestar's
     ref: POLICY = None,
+    kind: Annotated[AnchorKind | None, QueryParameter(description="Only of this kind.")] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response[Listing[AnchorView]]:
-    page = await queries.anchors(reader, limit=limit, cursor=cursor, state=state_, ref=ref)
+    page = await queries.anchors(reader, limit=limit, cursor=cursor, state=state_, ref=ref, kind=kind)
     return paged(msgspec.structs.replace(page, items=explorable(chain_config, page.items)), request)
 
 
@@ -81,7 +82,7 @@ async def read(
     tags=TAGS,
     summary="Verify an anchor against the chain",
     description="Reads the chain anew and holds text, version, reviews, tally, constitution, record and account "
-    "together, step by step. `overall` is verified only when every step passes; a step that cannot be taken now is "
+    "together, step by step; of a checkpoint's anchor its signature, root, transaction and records. `overall` is verified only when every step passes; a step that cannot be taken now is "
     "pending or absent, never passed. Changes nothing.",
     responses=problems(404),
 )
@@ -93,7 +94,13 @@ async def verify_anchor(
 ) -> Verification:
     async with begin_read(services(request).engine) as reader:
         ref = (await queries.anchor(reader, anchor_id)).ref
-        claims = await verify.claims(reader, ref)
+        if ref is None:
+            checkpoint = await checkpoint_verify.claims(reader, anchor_id)
+        else:
+            claims = await verify.claims(reader, ref)
+    if ref is None:
+        reading = await checkpoint_verify.read(chain_config, checkpoint)
+        return checkpoint_verify.check(checkpoint, reading, constitution)
     return verify.check(claims, await verify.read(chain_config, claims), constitution)
 
 
@@ -138,13 +145,25 @@ async def retry(
 
 
 def explorable(config: ChainConfig, anchors: list[AnchorView]) -> list[AnchorView]:
-    """The anchors with the address at which a Solana explorer shows each one's transaction, where it has one."""
+    """The anchors with what each cost, and the address at which a Solana explorer shows its transaction, where it has one."""
     return [
-        msgspec.structs.replace(each, explorer_url=explorer.transaction_url(config, each.signature))
-        if each.signature and each.cluster == config.cluster
+        msgspec.structs.replace(
+            each,
+            explorer_url=explorer.transaction_url(config, each.signature)
+            if each.cluster == config.cluster
+            else None,
+            cost_lamports=_cost(each),
+        )
+        if each.signature
         else each
         for each in anchors
     ]
+
+
+def _cost(anchor: AnchorView) -> int:
+    """Fee, and rent where the record became an account of its own; not the audit record's, which is founded once."""
+    lasts = anchor.kind == AnchorKind.POLICY or anchor.durable
+    return quantumagi.policy_cost(len(anchor.record.encode())) if lasts else quantumagi.SIGNATURE_FEE
 
 
 routes: list = [find, read, verify_anchor, verify_policy, retry]

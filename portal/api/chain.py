@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import base64
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 import sqlalchemy as sa
-from litestar import Response, get
+from litestar import Request, Response, get
 from litestar.di import NamedDependency
-from litestar.params import PathParameter
+from litestar.params import PathParameter, QueryParameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from chain import explorer
+from chain import explorer, listing
 from chain.config import ChainConfig
 from portal.api.answers import problems
 from portal.auth.guards import public
+from portal.database import begin_read
+from portal.services import services
 from workflows.constitution.document import Constitution
 from workflows.kinds import AnchorState
 from workflows.storage.tables import anchor, chain_status
 
 PATH = "/api/v1/chain"
 TAGS = ["Chain"]
+MOST_LISTED = 50  # each is a question to the node
 BASE58 = "1-9A-HJ-NP-Za-km-z"
 
 
@@ -82,7 +86,12 @@ async def status(
         genesis_hash=seen.get("genesis_hash"),
         slot=seen.get("slot"),
         queue=await _queue(reader),
-        links={"self": PATH, "anchors": "/api/v1/anchors", "html": "/chain"},
+        links={
+            "self": PATH,
+            "anchors": "/api/v1/anchors",
+            "checkpoints": f"{PATH}/checkpoints",
+            "html": "/chain",
+        },
     )
 
 
@@ -126,4 +135,85 @@ async def account(
     return Response(await explorer.account_view(chain_config, address))
 
 
-routes: list = [status, transaction, account]
+class ListedAnchor(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction by the authority that names a checkpoint of an audit log. `known`: one of our anchors has it."""
+
+    signature: str
+    slot: int
+    block_time: datetime | None
+    checkpoints: list[dict[str, Any]]  # origin, size, root in base64: one each, in an anchor of ours
+    durable: bool
+    known: bool
+    explorer_url: str | None
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """What the chain itself lists, newest first, and where it and our log do not agree: nowhere, if all is well."""
+
+    read_at: datetime
+    cluster: str
+    genesis_hash: str
+    authority: str
+    items: list[ListedAnchor]
+    disagreements: list[dict[str, str]]  # signature, what
+    complete: bool  # whether there is nothing older
+    before: str | None  # goes on from here, as parameter of that name
+
+
+async def listed(request: Request, config: ChainConfig, limit: int, before: str | None) -> Listed:
+    """The chain is read first and the database after it: no network call inside a transaction."""
+    found = await listing.read_newest(config, limit, before)
+    async with begin_read(services(request).engine) as reader:
+        wrong = await listing.compare(reader, found)
+        unknown = await listing.unknown(reader, found)
+    return Listed(
+        read_at=datetime.now(UTC),
+        cluster=config.cluster,
+        genesis_hash=found.genesis_hash,
+        authority=found.authority,
+        items=[
+            ListedAnchor(
+                signature=item.signature,
+                slot=item.slot,
+                block_time=datetime.fromtimestamp(item.block_time, UTC) if item.block_time else None,
+                checkpoints=[
+                    {"origin": head.origin, "size": head.size, "root": base64.b64encode(head.root).decode()}
+                    for head in sorted(item.written.claims, key=lambda head: (head.size, head.root))
+                ],
+                durable=bool(item.written.rules),
+                known=item.signature not in unknown,
+                explorer_url=explorer.transaction_url(config, item.signature),
+            )
+            for item in found.items
+        ],
+        disagreements=[{"signature": each.signature, "what": each.what} for each in wrong],
+        complete=found.complete,
+        before=None if found.complete else found.last,
+    )
+
+
+@get(
+    PATH + "/checkpoints",
+    guards=[public],
+    tags=TAGS,
+    summary="List every checkpoint on chain, and compare it with the log",
+    description="Read from the node just now: all that the authority's newest transactions say of checkpoints, whether or "
+    "not we know of it, held against the log's own tree and our anchors. A hidden, forked or missing one is among "
+    "`disagreements`. `before` goes further back.",
+    responses=problems(404),
+)
+async def on_chain(
+    request: Request,
+    chain_config: NamedDependency[ChainConfig],
+    limit: Annotated[
+        int, QueryParameter(description="How many transactions to look at.", ge=1, le=MOST_LISTED)
+    ] = 25,
+    before: Annotated[
+        str | None,
+        QueryParameter(description="Only older than this transaction.", pattern=f"^[{BASE58}]{{64,88}}$"),
+    ] = None,
+) -> Listed:
+    return await listed(request, chain_config, limit, before)
+
+
+routes: list = [status, on_chain, transaction, account]

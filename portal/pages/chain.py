@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import sqlalchemy as sa
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
@@ -10,8 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from chain import explorer
 from chain.config import ChainConfig
+from portal.api.anchors import explorable
+from portal.api.chain import listed
 from portal.auth.guards import public
 from portal.pages.render import page
+from workflows.audit_transparency.anchors import oldest_unanchored
 from workflows.constitution.document import Constitution
 from workflows.policy_creation import queries
 from workflows.storage.tables import chain_status
@@ -27,6 +31,8 @@ async def show(
     chain_config: NamedDependency[ChainConfig],
     cursor: FromQuery[str | None] = None,
 ) -> Response:
+    found = await queries.anchors(reader, limit=PER_PAGE, cursor=cursor)
+    oldest = await oldest_unanchored(reader)
     status = (await reader.execute(sa.select(chain_status))).mappings().one_or_none()
     seen = status["seen"] if status else {}
     return page(
@@ -36,9 +42,18 @@ async def show(
         status_row=status,
         seen=seen,
         governing=constitution,
-        anchors=await queries.anchors(reader, limit=PER_PAGE, cursor=cursor),
+        anchors=msgspec.structs.replace(found, items=explorable(chain_config, found.items)),
+        oldest=oldest,
         explorer_links=_links(chain_config, seen),
     )
+
+
+@get("/chain/checkpoints", guards=[public], include_in_schema=False)
+async def checkpoints(
+    request: Request, chain_config: NamedDependency[ChainConfig], before: FromQuery[str | None] = None
+) -> Response:
+    found = await listed(request, chain_config, PER_PAGE, before)
+    return page(request, "pages/chain/checkpoints.html", title="Checkpoints on chain", found=found)
 
 
 def _links(config: ChainConfig, seen: dict) -> dict[str, str | None]:
@@ -67,4 +82,4 @@ async def account(
     return page(request, "pages/chain/account.html", title="Account", account=view)
 
 
-routes = [show, transaction, account]
+routes = [show, checkpoints, transaction, account]
