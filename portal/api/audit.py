@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -17,6 +16,16 @@ from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from portal.api.answers import Listing, fresh, problems
+from portal.api.audit_shapes import (
+    CheckpointView,
+    ConsistencyProof,
+    EntryItem,
+    InclusionProof,
+    LogAnchor,
+    LogView,
+    Unanchored,
+    WitnessView,
+)
 from portal.api.http import paged, tagged
 from portal.api.parameters import NO_NUL, Cursor, Limit
 from portal.auth.guards import public
@@ -31,7 +40,6 @@ from workflows.audit_transparency.entries import EntryFilters, EntryView
 from workflows.audit_transparency.notes import VerifierKey
 from workflows.errors import NotFound
 from workflows.policy_creation.rows import build
-from workflows.policy_creation.views import View
 from workflows.storage.tables import (
     audit_checkpoint,
     audit_cosignature,
@@ -49,102 +57,6 @@ BIGGEST = 2**63 - 1
 
 Index = Annotated[int, PathParameter(description="The entry's place in the log, from 0.", ge=0, le=BIGGEST)]
 Size = Annotated[int, PathParameter(description="How many entries it covers.", ge=0, le=BIGGEST)]
-
-
-class EntryItem(View):
-    """One entry. `body` is what was hashed, decoded; `words` and names stand outside the log, and go with an erasure."""
-
-    index: int
-    type: str
-    subject: str
-    actor: Annotated[str, msgspec.Meta(description="A pseudonym, or system, visitor, voter.")]
-    actor_name: str
-    at: datetime
-    text: Annotated[str, msgspec.Meta(description="What happened, in a sentence.")]
-    words: Annotated[
-        dict[str, str | None],
-        msgspec.Meta(description="What the actor wrote, by name; null where it was erased."),
-    ]
-    body: dict[str, Any]
-    leaf_sha256: Annotated[str, msgspec.Meta(description="SHA-256(0x00 ‖ body), 64 hex digits.")]
-    links: dict[str, str]
-
-
-class CheckpointView(View):
-    """A signed tree head. `note` is the C2SP checkpoint; read alone, it carries its witnesses' cosignatures as well."""
-
-    size: int
-    root: Annotated[str, msgspec.Meta(description="64 hex digits.")]
-    signed_at: datetime
-    note: str
-
-
-class LogAnchor(View):
-    """Where a checkpoint stands on chain."""
-
-    size: int
-    signature: str | None
-    slot: int | None
-    cluster: str | None
-    genesis_hash: str | None
-    block_time: datetime | None
-    finalized_at: datetime | None
-
-
-class Unanchored(View):
-    """The entry that has waited longest for a final anchor, and how long by the wall clock. `index` is null before it
-    has its place."""
-
-    index: int | None
-    at: datetime
-    age_seconds: float
-
-
-class WitnessView(View):
-    """A witness that is asked to cosign, and the newest checkpoint it did cosign; none among the recent ones: null."""
-
-    name: str
-    verifier_key: str
-    size: int | None
-    received_at: datetime | None
-
-
-class LogView(View):
-    """How the log stands. Origin and key are null before its first checkpoint."""
-
-    origin: str | None
-    verifier_key: str | None
-    founded_at: datetime | None
-    size: Annotated[int, msgspec.Meta(description="Entries in the tree.")]
-    pending: Annotated[int, msgspec.Meta(description="Entries that are committed and in no tree yet.")]
-    checkpoint: CheckpointView | None
-    anchor: LogAnchor | None
-    oldest_unanchored: Unanchored | None
-    witnesses: list[WitnessView]
-    links: dict[str, str]
-
-
-class InclusionProof(View):
-    """RFC 6962, 2.1.1. `checkpoint`: of exactly that size, where one was signed."""
-
-    index: int
-    size: int
-    leaf_sha256: Annotated[str, msgspec.Meta(description="SHA-256(0x00 ‖ body), 64 hex digits.")]
-    root: Annotated[str, msgspec.Meta(description="64 hex digits.")]
-    hashes: Annotated[list[str], msgspec.Meta(description="Base64, the leaf's own neighbour first.")]
-    checkpoint: str | None
-
-
-class ConsistencyProof(View):
-    """RFC 6962, 2.1.2: the log of `from` entries is the beginning of the log of `to`."""
-
-    from_: int = msgspec.field(name="from")
-    to: int
-    from_root: str
-    to_root: str
-    hashes: Annotated[list[str], msgspec.Meta(description="Base64.")]
-    from_checkpoint: str | None
-    to_checkpoint: str | None
 
 
 # The log and its checkpoints

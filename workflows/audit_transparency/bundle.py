@@ -16,6 +16,7 @@ from typing import Any
 
 import rfc8785
 import sqlalchemy as sa
+from anyio.to_thread import run_sync
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.audit_transparency import checkpoints, tree
@@ -113,7 +114,7 @@ async def policy_bundle(
         "ref": ref,
         "files": {name: records.sha256_hex(content) for name, content in files.items()},
     }
-    return _zipped({"bundle.json": rfc8785.dumps(about), **files})
+    return await run_sync(_zipped, {"bundle.json": rfc8785.dumps(about), **files})
 
 
 # What is about the policy
