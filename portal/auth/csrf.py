@@ -43,10 +43,11 @@ def csrf_layer(app: ASGIApp) -> ASGIApp:
 
         async def with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
-                held_by_browser = cookie(request, COOKIE, token)
-                MutableScopeHeaders.from_message(message).add(
-                    "set-cookie", held_by_browser.to_header(header="")
-                )
+                headers = MutableScopeHeaders.from_message(message)
+                # What caches may keep for everybody must not hold one visitor's token.
+                if "public" not in headers.get("cache-control", ""):
+                    held_by_browser = cookie(request, COOKIE, token)
+                    headers.add("set-cookie", held_by_browser.to_header(header=""))
             await send(message)
 
         await app(scope, receive, with_cookie if fresh else send)

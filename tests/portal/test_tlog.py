@@ -229,6 +229,11 @@ async def test_how_long_answers_keep_and_how_they_are_packed(
     assert (await client.get("/audit/checkpoint")).headers["cache-control"] == "public, max-age=1"
     for path in ("tile/0/000", "tile/0/000.p/7", "tile/entries/000"):
         assert (await client.get(f"/audit/{path}")).headers["cache-control"] == IMMUTABLE
+    for path in ("checkpoint", "key", "tile/0/000", "tile/entries/000"):
+        client.cookies.clear()
+        assert "set-cookie" not in (await client.get(f"/audit/{path}")).headers, (
+            "a cache would give it to others"
+        )
     for accepts, packed in (
         ("gzip", True),
         ("br, gzip;q=0.5", True),
