@@ -26,10 +26,10 @@ from portal.settings import Settings
 from portal.static_files import STATIC
 from tests.chain.bridge import until
 from tests.chain.localnet.node import Node
-from tests.portal.api.test_bundles import take
+from tests.portal.api.test_bundles import Bundle, take
 from tests.portal.api.walk import POLICIES, jump, propose, review, vote
 from tests.portal.conftest import ORIGIN, SECRET
-from tests.portal.the_log import seal
+from tests.portal.the_log import LOG_ORIGIN, seal
 from workflows.audit_transparency import merkle
 from workflows.audit_transparency.notes import Checkpoint
 
@@ -123,5 +123,27 @@ async def test_a_policy_leaves_with_all_its_proofs(
     with zipfile.ZipFile(io.BytesIO(whole)) as archive:
         assert [each["size"] for each in json.loads(archive.read("anchors.json"))] == [of_log["size"]]
         assert archive.read(f"consistency/{of_log['size']}.txt") == found.files["consistency.txt"]
-    (tmp_path / "bundle.zip").write_bytes(found.raw)
-    (tmp_path / "log.zip").write_bytes(whole)
+    assert f'href="/api/v1/policies/{ref}/bundle.zip"' in (await client.get(f"/policies/{ref}/verify")).text
+    if not VERIFIER.exists():
+        pytest.skip("All of the above holds; static/verify/acgs_verify.py is not here to be run.")
+    key = (await client.get("/audit/key")).text.strip()
+    for name, content in (("bundle.zip", found.raw), ("log.zip", whole)):
+        (tmp_path / name).write_bytes(content)
+        checked = verify(tmp_path / name, "--origin", LOG_ORIGIN, "--key", key)
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+        assert "PASS" in checked.stdout and "FAIL" not in checked.stdout
+    (tmp_path / "changed.zip").write_bytes(_with_another_text(found))
+    checked = verify(tmp_path / "changed.zip", "--origin", LOG_ORIGIN, "--key", key)
+    assert checked.returncode != 0 and "FAIL" in checked.stdout
+
+
+def _with_another_text(bundle: Bundle) -> bytes:
+    """The same file, but for one word of the policy."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name in bundle.names:
+            content = bundle.files[name]
+            archive.writestr(
+                name, content.replace(b"Wednesday", b"Thursdays") if name.startswith("versions/") else content
+            )
+    return out.getvalue()
