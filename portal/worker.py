@@ -30,6 +30,7 @@ from portal.keys import log_key, with_authority
 from portal.log import keep_log, publish_verifiers
 from portal.services import Services, open_services
 from portal.settings import Settings
+from workflows.audit_transparency.reports import making as reports
 from workflows.policy_creation import ballots
 from workflows.storage.tables import idempotency
 from workflows.storage.unit import Unit
@@ -51,6 +52,16 @@ async def sweep(units: Units, held: Services) -> None:
         closed = await ballots.close_due(unit, held.constitution.figures)
     if opened or closed:
         log.info("ballots_moved", opened=opened, closed=closed)
+    async with units() as unit:
+        await reports.request_due(unit)
+    await make_reports(units)
+
+
+async def make_reports(units: Units) -> None:
+    """Make what is asked for; where the log's next checkpoint is waited for, look again in a moment."""
+    if await reports.make_due(units):
+        async with units() as unit:
+            await unit.enqueue(reports.JOB, {}, due=unit.now + reports.AGAIN)
 
 
 async def tidy(engine: AsyncEngine) -> None:
@@ -70,6 +81,10 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.entrypoint("anchoring", on_failure="hold")
     async def anchor(job: Job) -> None:
         wake.set()  # the queue of anchors is rows; the job only says that there are new ones
+
+    @queue.entrypoint(reports.JOB, on_failure="hold")
+    async def report(job: Job) -> None:
+        await _retried(job, partial(make_reports, units))
 
     @queue.schedule("sweep", "* * * * *")
     async def every_minute(schedule: Schedule) -> None:

@@ -143,6 +143,13 @@ def may_suspend(actor: Actor | None) -> Verdict:
     return _needs(actor, Scope.OPERATE, (Role.COUNCIL,), "suspend a policy")
 
 
+def may_request_report(actor: Actor | None) -> Verdict:
+    """Constitution § 9.2: reports are public and free; asking for one costs work, so it takes somebody who signed in."""
+    return _needs(
+        actor, Scope.AUDIT, tuple(role for role in Role if role != Role.VISITOR), "ask for a report"
+    )
+
+
 def may_erase(actor: Actor | None, person_id: UUID) -> Verdict:
     """Everybody erases themselves; an administrator, whoever asks for it."""
     if actor is not None and actor.id == person_id:

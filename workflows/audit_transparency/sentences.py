@@ -67,6 +67,7 @@ KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
     "person.deactivated": ("Person deactivated", lambda p: "A person was deactivated."),
     "subject.erased": ("Person erased", lambda p: "A person was erased: their name and words are gone for good."),
     "report.requested": ("Report requested", lambda p: "A transparency report was asked for."),
+    "report.stage": ("Report under way", lambda p: f"The report came to its step “{p['stage'].replace('_', ' ')}”."),
     "report.made": ("Report made", lambda p: "A transparency report was made."),
     "verifier.published": ("Verifier published", lambda p: f"The verifier {p['file']} was published."),
     "chain.blocked": ("Anchoring blocked", lambda p: "Nothing may be written to Solana."),

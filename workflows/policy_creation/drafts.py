@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import rfc8785
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from workflows.constitution.figures import Figures
 from workflows.errors import FieldError, Invalid
@@ -30,7 +29,8 @@ from workflows.policy_creation.loading import check_reason, lock_policy, storabl
 from workflows.policy_creation.rules import applicable
 from workflows.policy_creation.views import PolicyDraft, Preview, Risk, RuleDraft
 from workflows.roles import insist, may_declare_emergency, may_edit, may_propose
-from workflows.storage.tables import policy, policy_version, reference_counter, workflow
+from workflows.storage.references import next_reference
+from workflows.storage.tables import policy, policy_version, workflow
 from workflows.storage.unit import Unit, new_id
 
 # In characters; the record on chain has hashes only, so these are for people and storage.
@@ -142,7 +142,7 @@ async def create(unit: Unit, figures: Figures, draft: PolicyDraft, *, submit: bo
     """Keep a new policy, and submit it for review at once if asked to. Answers with its reference."""
     insist(may_propose(unit.actor))
     kept = _accepted(unit, draft)
-    ref = await _next_reference(unit)
+    ref = await next_reference(unit, "POL")
     workflow_id = await stages.start(
         unit, WorkflowType.POLICY_CREATION, kept.priority, ref, list(CreationStage)
     )
@@ -267,17 +267,6 @@ async def _to_review(unit: Unit, figures: Figures, row: dict[str, Any], *, amend
 
 def comment_end(now: datetime, figures: Figures, strategy: Strategy, emergency: bool) -> datetime:
     return now + timedelta(days=applicable(figures, strategy, emergency).comment_days.value)
-
-
-async def _next_reference(unit: Unit) -> str:
-    """Gapless within a year of governance time: the counter's row is held until this transaction ends."""
-    prefix = f"POL-{unit.now:%Y}"
-    statement = insert(reference_counter).values(prefix=prefix, last=1)
-    counted = statement.on_conflict_do_update(
-        index_elements=["prefix"], set_={"last": reference_counter.c.last + 1}
-    ).returning(reference_counter.c.last)
-    last = (await unit.connection.execute(counted)).scalar_one()
-    return f"{prefix}-{last:04d}"
 
 
 def rule_record(rule: RuleDraft | None) -> dict[str, Any] | None:
