@@ -48,7 +48,7 @@ LOCK = 0x41434753_414E4348  # "ACGSANCH": one worker at a time
 PER_PASS = 25  # signed in one pass, so that a long queue does not outlive its blockhash
 INSPECTION_LASTS = timedelta(seconds=10)  # where there is nothing to sign
 CHECKED_FOR_RESET = 100  # of the newest policies' anchors: a reset takes them all
-DURABLE_CHECKED_FOR_RESET = 20  # of the newest durable checkpoints
+DURABLE_CHECKED_FOR_RESET = 3  # of the newest durable checkpoints
 BLOCKHASH_LIFE = 150  # blocks
 BLOCKED_PAUSE = 5.0  # seconds
 # Errors that say something of the constitution account, which the next inspection will put better.
@@ -191,7 +191,7 @@ async def _find_reset(
             if row.genesis_hash == place.genesis_hash and row.account
         ]
         durable = await checkpointing.newest_durable(unit, place, DURABLE_CHECKED_FOR_RESET)
-        since = await checkpointing.first_slot(unit, place)
+        since = await checkpointing.newest_slot(unit, place)
     audit = [(str(quantumagi.audit_address(config.program_id)), since)] if since is not None else []
     missing = await _missing(node, [*expected, *durable, *audit])
     lost = [row for row in rows if row.state in SENT and row.genesis_hash != place.genesis_hash]
@@ -200,7 +200,8 @@ async def _find_reset(
         async with units() as unit:
             await queue.reset(unit, row)
     # Nothing of the program's closes an account: where one is gone, the ledger was taken back to before its slot.
-    gone = [slot for account, slot in [*durable, *audit] if account in missing]
+    gone = [slot for account, slot in durable if account in missing]
+    gone += [0 for account, _ in audit if account in missing]
     async with units() as unit:
         marked = await checkpointing.mark_lost(unit, place, from_slot=min(gone, default=None))
     return bool(lost) or marked > 0

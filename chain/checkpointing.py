@@ -150,10 +150,10 @@ async def newest_durable(unit: Unit, place: Place, limit: int) -> list[tuple[str
     return [(row["account"], row["slot"]) for row in await unit.rows(statement)]
 
 
-async def first_slot(unit: Unit, place: Place) -> int | None:
-    """Since when the audit record ought to be there."""
-    statement = sa.select(sa.func.min(anchor.c.slot)).where(*place.here())
-    return (await unit.connection.execute(statement)).scalar_one()
+async def newest_slot(unit: Unit, place: Place) -> int | None:
+    """By when the audit record ought to be there; None while nothing stands on this chain."""
+    statement = sa.select(anchor.c.slot).where(*place.here()).order_by(anchor.c.checkpoint_size.desc())
+    return (await unit.connection.execute(statement.limit(1))).scalar_one_or_none()
 
 
 async def mark_lost(unit: Unit, place: Place, *, from_slot: int | None = None) -> int:
@@ -161,19 +161,19 @@ async def mark_lost(unit: Unit, place: Place, *, from_slot: int | None = None) -
 
     Their bytes stay, and still verify. What is anchored anew is the newest checkpoint, which holds all of them.
     """
+    standing = [
+        *STANDING,
+        anchor.c.cluster == place.config.cluster,
+        anchor.c.program_id == str(place.config.program_id),
+    ]
+    newest = sa.select(anchor.c.genesis_hash).where(*standing).order_by(anchor.c.checkpoint_size.desc())
+    genesis = (await unit.connection.execute(newest.limit(1))).scalar_one_or_none()
+    if from_slot is None and genesis in (None, place.genesis_hash):
+        return 0  # whatever stood on another was marked before anything was anchored on this one
     gone = anchor.c.genesis_hash != place.genesis_hash
     if from_slot is not None:
         gone = gone | (anchor.c.slot >= from_slot)
-    done = await unit.connection.execute(
-        sa.update(anchor)
-        .where(
-            *STANDING,
-            anchor.c.cluster == place.config.cluster,
-            anchor.c.program_id == str(place.config.program_id),
-            gone,
-        )
-        .values(lost_at=unit.now)
-    )
+    done = await unit.connection.execute(sa.update(anchor).where(*standing, gone).values(lost_at=unit.now))
     if done.rowcount:
         await queue.raise_reset_alert(unit)
         unit.publish("chain", "reset", lost=done.rowcount)

@@ -34,6 +34,7 @@ from tests.chain.bridge import (
 )
 from tests.chain.enacted import Assembly
 from tests.chain.localnet.node import Node
+from tests.chain.test_anchoring_failures import TWICE_SIGNED, die_at
 from tests.workflows.log.conftest import ORIGIN, TestLog, log_on
 from workflows.audit_transparency.anchors import (
     action,
@@ -387,6 +388,31 @@ async def test_what_was_stored_is_sent_as_it_was(
     assert (first["state"], first["signature"]) == ("finalized", stored["signature"])
     assert bytes(first["transaction"]) == bytes(stored["transaction"])
     assert second["checkpoint_size"] == first["checkpoint_size"] + 1
+
+
+@pytest.mark.reliability
+@pytest.mark.parametrize(
+    "point",
+    ["while the bytes are being stored", "before sending", "after sending", "before finalized is stored"],
+)
+async def test_a_killed_worker_loses_nothing_and_does_nothing_twice(
+    assembly: Assembly, log: TestLog, own: ChainConfig, point: str
+) -> None:
+    """SIGKILL, while the log goes on growing."""
+    await anchoring.bootstrap_local(own, assembly.constitution)  # which sends something too
+    await log.grow(1)
+    await die_at(point, assembly, own)
+    (left,) = await of_log(assembly)
+    assert (left["state"] == "queued") == (point in TWICE_SIGNED)
+    newest = await log.grow(1)
+    await anchor_all(assembly, own)
+    done = await of_log(assembly)
+    assert {row["state"] for row in done} == {"finalized"}
+    assert done[-1]["checkpoint_size"] == newest.size
+    if left["signature"]:
+        assert (done[0]["signature"], len(done)) == (left["signature"], 2)
+    audit = str(quantumagi.audit_address(own.program_id))
+    assert await transactions_of(own, audit) == [row["signature"] for row in reversed(done)]
 
 
 async def test_a_transaction_wrongly_taken_for_expired_is_followed_again(
