@@ -20,6 +20,8 @@ from workflows.errors import Conflict, Invalid, NotFound, Refused
 from workflows.kinds import BallotMode
 from workflows.policy_creation import ballots, queries, records
 from workflows.policy_creation.receipts import ALPHABET, new_code, read_code
+from workflows.policy_creation.recount import recount
+from workflows.policy_creation.views import Openings
 from workflows.roles import Actor, Role, Scope
 from workflows.storage.tables import audit_entry, ballot, policy, vote
 
@@ -327,6 +329,31 @@ async def test_concurrent_casts_of_one_voter_leave_exactly_one_counting(
         async with engine.connect() as connection:
             total = (await connection.execute(sa.select(sa.func.count()).select_from(vote))).scalar_one()
         assert total == 12, "every cast is kept"
+
+
+async def test_a_vote_that_began_first_and_waited_replaces_the_one_that_overtook_it(
+    fresh_database: str, assemble: Any
+) -> None:
+    """A vote's time is taken before it waits for its voter's row, so times do not tell which of two came last."""
+    async with _open_ballot(fresh_database, assemble) as (a, engine, ref, sha):
+        voter = a.members[0]
+        for choice, second in (("for", 2), ("against", 1), ("abstain", 0)):
+            async with engine.begin() as connection:
+                now = a.now + timedelta(seconds=second)
+                await ballots.cast(a.make_unit(actor=voter, now=now, on=connection), ref, choice, sha)
+        async with engine.begin() as connection:
+            unit = a.make_unit(now=a.now + timedelta(days=8), on=connection)
+            assert await ballots.close_due(unit, a.figures) == [ref]
+        async with engine.connect() as connection:
+            published = msgspec.json.decode(await queries.openings_document(connection, ref), type=Openings)
+            query = sa.select(audit_entry.c.body).where(audit_entry.c.type == "vote.cast")
+            logged = [json.loads(body)["payload"] for body in (await connection.execute(query)).scalars()]
+            checks = (await recount(connection, ref)).checks
+        assert [item.choice for item in published.openings] == ["abstain"]
+        assert {(item.commitment, item.by) for item in published.superseded} == {
+            (item["supersedes"], item["commitment"]) for item in logged if item["supersedes"]
+        }
+        assert [check.key for check in checks if not check.met] == ["in_log"], "the tree has not grown yet"
 
 
 async def test_a_vote_under_way_at_the_close_is_counted(fresh_database: str, assemble: Any) -> None:

@@ -124,6 +124,26 @@ def test_a_replaced_vote_names_one_that_is_there() -> None:
     assert [check.key for check in checked.checks if not check.met] == ["replaced"]
 
 
+def test_which_vote_replaced_which_is_held_against_the_log() -> None:
+    """Else a vote could be taken out of the count by calling it replaced, or counted besides the one that replaced it."""
+    results, cast = counted([Choice.FOR] * 3)
+    (_, _, first), lost = cast[0], records.commitment(b"x" * 32, BALLOT, "against")
+
+    def entered(commitment: str, supersedes: str | None, index: int) -> VoteLeaf:
+        payload = {"commitment": commitment, "supersedes": supersedes}
+        return VoteLeaf(commitment, index, rfc8785.dumps({"payload": payload}))
+
+    others = leaves(cast)[1:]
+    honest = [entered(lost, None, 50), entered(first, lost, 51), *others]
+    document = published(cast, [(lost, first)])
+    assert judge(results, document, honest, terms(document)).agrees
+    dropped = [entered(lost, None, 50), entered(first, None, 51), *others]
+    elsewhere = published(cast, [(lost, cast[1][2])])
+    for lie, found in ((document, dropped), (elsewhere, honest)):
+        checked = judge(results, lie, found, terms(lie))
+        assert [check.key for check in checked.checks if not check.met] == ["replaced"]
+
+
 async def test_a_real_ballot_is_recounted(assembly: Any) -> None:
     """Before its entries are in the tree, the recount says which vote has no leaf; everything else holds."""
     a = assembly

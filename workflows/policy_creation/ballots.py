@@ -222,7 +222,10 @@ async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
 async def openings(connection: AsyncConnection, ballot_id: UUID, mode: str) -> bytes:
     """`records.openings` of a ballot, from its votes. What an erasure takes from a vote is not part of it."""
     v = vote.c
-    later = sa.func.lead(v.commitment).over(partition_by=v.voter_id, order_by=(v.cast_at, v.id)).label("by")
+    # A vote takes its time before it waits for its voter's row, and its entry's number after: only the number tells
+    # which of two came last. Votes from before 0003 have none, and no later ones before them.
+    order = (v.superseded_at.is_(None), v.entry.asc().nulls_first(), v.cast_at, v.id)
+    later = sa.func.lead(v.commitment).over(partition_by=v.voter_id, order_by=order).label("by")
     query = sa.select(v.choice, v.salt, v.commitment, v.superseded_at, later).where(v.ballot_id == ballot_id)
     votes = list(await connection.execute(query))
     return records.openings(
