@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from chain.config import ChainConfig
 from tests.chain.enacted import Assembly
 from tests.chain.localnet.node import Node
+from tests.workflows.log.conftest import TestLog, log_on
+from workflows.audit_transparency.checkpoints import SecondPlace
 from workflows.constitution.document import Constitution
 
 
@@ -22,6 +24,13 @@ async def assembly(fresh_database: str, constitution: Constitution) -> AsyncIter
     await made.gather()
     yield made
     await engine.dispose()
+
+
+@pytest.fixture
+def log(assembly: Assembly, tmp_path: Path) -> TestLog:
+    """The audit log of that body: ordered and signed when a test says so."""
+    url = assembly.engine.url.render_as_string(hide_password=False)
+    return log_on(url, SecondPlace(tmp_path / "place" / "checkpoint"))
 
 
 @pytest.fixture
@@ -52,3 +61,9 @@ def localnet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 def config(localnet: Node) -> ChainConfig:
     """The shared localnet with the key that will be its constitution's authority."""
     return ChainConfig(rpc_url=localnet.url, authority=Keypair(), timeout=5)
+
+
+@pytest.fixture
+def own(start_localnet: Callable[..., Node]) -> ChainConfig:
+    """A chain of the test's own, on which nothing was anchored yet."""
+    return ChainConfig(rpc_url=start_localnet().url, authority=Keypair(), timeout=5)

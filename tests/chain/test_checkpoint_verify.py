@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import pytest
 from msgspec import structs
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
@@ -19,25 +16,12 @@ from chain.claims import Reading
 from chain.config import ChainConfig
 from chain.listing import Listing
 from tests.chain.bridge import change, rich_key, send, until
+from tests.chain.checkpointed import anchor_all, expected, of_log, sent
 from tests.chain.enacted import Assembly
-from tests.chain.localnet.node import Node
-from tests.chain.test_checkpoint_anchoring import anchor_all, expected, of_log, sent
-from tests.workflows.log.conftest import ORIGIN, TestLog, log_on
+from tests.workflows.log.conftest import ORIGIN, TestLog
 from workflows.audit_transparency.anchors import action
-from workflows.audit_transparency.checkpoints import SecondPlace
 from workflows.audit_transparency.notes import Checkpoint, Signer
 from workflows.kinds import AnchorState, Category, Priority
-
-
-@pytest.fixture
-def own(start_localnet: Callable[..., Node]) -> ChainConfig:
-    return ChainConfig(rpc_url=start_localnet().url, authority=Keypair(), timeout=5)
-
-
-@pytest.fixture
-def log(assembly: Assembly, tmp_path: Path) -> TestLog:
-    url = assembly.engine.url.render_as_string(hide_password=False)
-    return log_on(url, SecondPlace(tmp_path / "place" / "checkpoint"))
 
 
 async def look(
