@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from workflows.constitution.document import load
 from workflows.constitution.figures import FLOORS, AnnexError, Tier, read_figures
 from workflows.errors import GovernanceError
-from workflows.kinds import Decision, PolicyState, Strategy
+from workflows.kinds import BallotMode, Decision, PolicyState, Strategy
 from workflows.policy_creation import records
 from workflows.policy_creation.lifecycle import (
     TAKES,
@@ -133,6 +133,17 @@ def test_figures_laxer_than_the_floors_are_refused(figure: str, laxer: str) -> N
     assert figure in text
     with pytest.raises(AnnexError):
         read_figures(text.replace(figure, laxer))
+
+
+def test_the_annex_says_whether_ballots_are_sealed_or_open() -> None:
+    document = load().text
+    row = "| ballot_mode | sealed | 5.9 |\n"
+    assert row in document
+    for said, mode in ((row, "sealed"), (row.replace("sealed", "open"), "open"), ("", "sealed")):
+        assert read_figures(document.replace(row, said)).ballot_mode.value == BallotMode(mode)
+    for nonsense in ("secret", "", "7"):
+        with pytest.raises(AnnexError):
+            read_figures(document.replace(row, row.replace("sealed", nonsense)))
 
 
 def test_stricter_figures_are_taken() -> None:

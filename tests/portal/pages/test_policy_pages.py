@@ -399,6 +399,10 @@ async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_
 
     ballot = await ada.get(f"/policies/{ref}/ballot")
     form = find_form(check_page(ballot), f"/policies/{ref}/ballot/votes")
+    stated = text_of(check_page(ballot))
+    assert "This ballot is sealed: how you vote is not published." in stated, "said before anybody votes"
+    assert "What a sealed ballot hides, and what it does not" in stated
+    assert "after the close also how" in stated
     assert "choice" not in values(form), "nothing is preselected"
     assert len([control for control in form.iter("input") if control.get("type") == "radio"]) == 3
     nothing = await send(ada, ballot, f"/policies/{ref}/ballot/votes")
@@ -428,6 +432,8 @@ async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_
     assert "You chose" in (await ada.get(f"/receipts/{second}?show=choice")).text
     assert "You chose" not in (await dana.get(f"/receipts/{second}?show=choice")).text
 
+    unplaced = await client.get(f"/receipts/{second}")
+    assert "load this page again" in text_of(check_page(unplaced)) and "/audit/entries/" not in unplaced.text
     await move_clock(ada, "P7D")
     await seal(app, tmp_path / "checkpoint", sign=False)
     result = check_page(await client.get(f"/policies/{ref}/results"))
@@ -439,7 +445,12 @@ async def test_the_whole_walk_by_forms_alone(chidi, dana, emre, ada, client, as_
     assert [opening["choice"] for opening in published["openings"]] == ["for"]
     receipt = await client.get(f"/receipts/{second}")
     assert "Its commitment is among those under the ballot root" in receipt.text
-    check_page(receipt)
+    index = (await client.get(f"/api/v1/receipts/{second}")).json()["log_index"]
+    assert {f"/audit/entries/{index}", f"/api/v1/audit/entries/{index}/proof"} <= set(
+        links(check_page(receipt))
+    )
+    entered = await client.get(f"/audit/entries/{index}")
+    assert published["openings"][0]["commitment"] in entered.text
     in_force = await client.get(f"/policies/{ref}/implementation")
     check_page(in_force)
     assert "On the chain" in in_force.text and "Queued" in in_force.text
