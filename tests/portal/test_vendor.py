@@ -53,6 +53,7 @@ def test_every_package_has_a_version_and_its_licence(folder):
             "Apache-2.0": "Apache License",
             "OFL-1.1": "SIL Open Font License",
             "MPL-2.0": "Mozilla Public License",
+            "Bitstream-Vera": "Bitstream Vera",
         }
         assert words[package["licence"]].lower() in text.lower(), package["name"]
 
