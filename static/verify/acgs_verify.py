@@ -106,7 +106,9 @@ def signed_by(key, message, signature):
         return False
     h = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % L
     left, right = _times(s, BASE), _add(r, _times(h, a))
-    return not ((left[0] * right[2] - right[0] * left[2]) % P or (left[1] * right[2] - right[1] * left[2]) % P)
+    return not (
+        (left[0] * right[2] - right[0] * left[2]) % P or (left[1] * right[2] - right[1] * left[2]) % P
+    )
 
 
 # The Merkle tree (RFC 6962, RFC 9162 § 2.1)
@@ -368,7 +370,9 @@ class Transaction:
             accounts = list(reader.take(reader.compact()))
             data = reader.take(reader.compact())
             need(all(place < len(keys) for place in [program, *accounts]), "an account is not in the list")
-            self.instructions.append((base58(keys[program]), [base58(keys[place]) for place in accounts], data))
+            self.instructions.append(
+                (base58(keys[program]), [base58(keys[place]) for place in accounts], data)
+            )
         need(reader.at == len(raw), "something follows the transaction")
         need(0 < len(self.signatures) <= len(keys), "nobody signed it")
         self.signers = keys[: len(self.signatures)]
@@ -383,7 +387,11 @@ class Transaction:
     def of(self, program, name):
         """(accounts, the data after its discriminator) of each such instruction of the Quantumagi program."""
         mark = sha256(b"global:" + name.encode())[:8]
-        return [(accounts, data[8:]) for at, accounts, data in self.instructions if at == program and data[:8] == mark]
+        return [
+            (accounts, data[8:])
+            for at, accounts, data in self.instructions
+            if at == program and data[:8] == mark
+        ]
 
     def memos(self):
         return [data.decode("utf-8", "replace") for program, _, data in self.instructions if program == MEMO]
@@ -428,6 +436,11 @@ class Files:
         need(len(data) <= LARGEST_FILE, "%s is too large" % name)
         return data
 
+    def insist(self, name, why):
+        """Like `read`, of a file that the log says there must be."""
+        need(name in self, "there is no %s, though %s" % (name, why))
+        return self.read(name)
+
     def json(self, name):
         return parse(self.read(name), name)
 
@@ -448,8 +461,19 @@ class Claims:
             state, why = "ABSENT", str(missing)
         except Wrong as wrong:
             state, why = "FAIL", str(wrong)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError) as error:
-            state, why = "FAIL", "it is not in the form it should have: %s %s" % (type(error).__name__, str(error)[:120])
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            IndexError,
+            AttributeError,
+            RecursionError,
+            OverflowError,
+        ) as error:
+            state, why = (
+                "FAIL",
+                "it is not in the form it should have: %s %s" % (type(error).__name__, str(error)[:120]),
+            )
         self.found.append({"id": key, "state": state, "claim": text, "why": why})
         if self.out:
             print("%-6s  %s%s" % (state, text, ": " + why if why else ""), file=self.out)
@@ -518,7 +542,10 @@ def check_log_anchor(anchor, identity, constitution):
     """The note in an anchor of a checkpoint, after all that the transaction must hold."""
     note = Note(anchor["memo"])
     note.insist_signed(identity.key)
-    need((note.size, base64.b64encode(note.root).decode()) == (anchor["size"], anchor["root"]), "its note is of another head")
+    need(
+        (note.size, base64.b64encode(note.root).decode()) == (anchor["size"], anchor["root"]),
+        "its note is of another head",
+    )
     wanted = "audit-checkpoint %s %d %s constitution " % (note.origin, note.size, anchor["root"])
     need(anchor["action"].startswith(wanted), "its action names another head")
     under = anchor["action"][len(wanted) :]
@@ -536,7 +563,9 @@ def check_log_anchor(anchor, identity, constitution):
     need(Reader(data).text().decode() == anchor["action"], "it asks for another action")
     need(transaction.memos() == [anchor["memo"]], "its memo is another")
     rules = [proposed(data) for _, data in transaction.of(program, "propose_policy")]
-    lasting = [rule for number, rule, _ in rules if rule == anchor["action"].encode() and number == policy_id(rule)]
+    lasting = [
+        rule for number, rule, _ in rules if rule == anchor["action"].encode() and number == policy_id(rule)
+    ]
     need(bool(lasting) == bool(anchor["durable"]), "its lasting record is not as is said")
     return note
 
@@ -586,7 +615,10 @@ class Bundle:
             content = self.files.json(name)
             record, rule = content["record"], content["rule"]
             digest = sha256(canonical(record)).hex()
-            need(sha256(content["text"].encode()).hex() == record["text_sha256"], "%s: its text is another" % name)
+            need(
+                sha256(content["text"].encode()).hex() == record["text_sha256"],
+                "%s: its text is another" % name,
+            )
             found = sha256(canonical(rule)).hex() if rule else None
             need(found == record["rule_sha256"], "%s: its rule is another" % name)
             need(record["ref"] == self.about["ref"], "%s is of another policy" % name)
@@ -612,6 +644,10 @@ class Bundle:
         need(approved, "nobody approved the version that was voted on")
         return "%d approval(s) of version %d" % (len(approved), self.versions[version]["version"])
 
+    def final(self, kind):
+        """Whether the log says that an anchor of that kind is final."""
+        return any(item["kind"] == kind for item in self.payloads("anchor.finalized"))
+
     def closed(self):
         found = self.payloads("ballot.closed")
         if not found:
@@ -620,7 +656,7 @@ class Bundle:
 
     def openings(self):
         closed = self.closed()
-        data = self.files.read("ballot/openings.json")
+        data = self.files.insist("ballot/openings.json", "the ballot closed")
         need(sha256(data).hex() == closed["openings_sha256"], "they are not those that the log binds")
         return parse(data, "the openings"), closed
 
@@ -657,16 +693,25 @@ class Bundle:
         document, closed = self.openings()
         made = {item["commitment"]: None for item in document["openings"]}
         made.update({item["commitment"]: item["by"] for item in document["superseded"]})
-        places = {item["commitment"]: item["index"] for item in self.files.json("ballot/votes.json")}
+        places = {
+            item["commitment"]: item["index"]
+            for item in parse(self.files.insist("ballot/votes.json", "the ballot closed"), "the votes")
+        }
         need(set(made) == set(places), "the votes listed are not those published")
         need(len(set(places.values())) == len(places), "two votes share a leaf")
-        begin, end = self.place("ballot.opened", closed["ballot"]), self.place("ballot.closed", closed["ballot"])
+        begin, end = (
+            self.place("ballot.opened", closed["ballot"]),
+            self.place("ballot.closed", closed["ballot"]),
+        )
         earlier = {by: commitment for commitment, by in made.items() if by}
         for commitment, index in places.items():
             body = self.bodies.get(index)
             need(body and body["type"] == "vote.cast", "leaf %s is no vote" % index)
             need(body["payload"]["commitment"] == commitment, "leaf %d is of another vote" % index)
-            need(body["payload"]["supersedes"] == earlier.get(commitment), "leaf %d replaces another vote" % index)
+            need(
+                body["payload"]["supersedes"] == earlier.get(commitment),
+                "leaf %d replaces another vote" % index,
+            )
             need(begin < index < end, "leaf %d is not between opening and close" % index)
             by = made[commitment]
             need(by is None or by in made, "the vote %s was replaced by one that is not here" % commitment)
@@ -723,6 +768,8 @@ class Bundle:
     def on_chain(self):
         """The transaction that wrote it, signed by the authority: proposes this record, enacts it, says so."""
         record = self.record()
+        if self.final("policy"):
+            self.files.insist("policy_anchor.json", "the log says that it is final")
         anchor = self.files.json("policy_anchor.json")
         need(anchor["record"].encode() == record, "it is of another record")
         if not anchor["transaction"]:
@@ -731,10 +778,15 @@ class Bundle:
         transaction.insist_signed(self.identity.authority, anchor["signature"])
         program, address = base58(self.identity.program), policy_address(record, self.identity.program)
         need(anchor["account"] == address, "its account is not the record's: %s" % address)
-        rules = [(accounts[0], *proposed(data)) for accounts, data in transaction.of(program, "propose_policy")]
+        rules = [
+            (accounts[0], *proposed(data)) for accounts, data in transaction.of(program, "propose_policy")
+        ]
         version = self.versions[self.enacted()["version_sha256"]]
         category = CATEGORIES.index(version["category"])
-        need(not rules or rules == [(address, policy_id(record), record, category)], "it proposes another record")
+        need(
+            not rules or rules == [(address, policy_id(record), record, category)],
+            "it proposes another record",
+        )
         enacts = transaction.of(program, "enact_policy")
         need(len(enacts) == 1 and enacts[0][0][0] == address, "it does not enact this record")
         need(transaction.memos() == [anchor["memo"]], "its memo is another")
@@ -745,6 +797,8 @@ class Bundle:
         """A suspension: the transaction deactivates the same account."""
         if not self.payloads("policy.suspended"):
             raise Missing("it was not suspended")
+        if self.final("deactivation"):
+            self.files.insist("deactivation_anchor.json", "the log says that it is final")
         anchor = self.files.json("deactivation_anchor.json")
         need(anchor["transaction"], "the transaction is not there")
         transaction = Transaction(unbase64(anchor["transaction"]))
@@ -752,14 +806,21 @@ class Bundle:
         address = policy_address(self.record(), self.identity.program)
         found = transaction.of(base58(self.identity.program), "deactivate_policy")
         need(len(found) == 1 and found[0][0][0] == address, "it deactivates another record")
-        need(sha256(anchor["record"].encode()).hex() in " ".join(transaction.memos()), "its memo names another record")
+        need(
+            sha256(anchor["record"].encode()).hex() in " ".join(transaction.memos()),
+            "its memo names another record",
+        )
         return anchor["signature"]
 
     def log_anchor(self):
         anchor = self.files.json("log_anchor.json")
         self.anchor_note = check_log_anchor(anchor, self.identity, None)
         covers = "covers" if self.anchor_note.size > max(self.bodies, default=0) else "does not cover all of"
-        return "%d entries, which %s this bundle; block of %s" % (self.anchor_note.size, covers, anchor["block_time"])
+        return "%d entries, which %s this bundle; block of %s" % (
+            self.anchor_note.size,
+            covers,
+            anchor["block_time"],
+        )
 
     def consistency(self):
         if self.anchor_note is None:
@@ -775,7 +836,9 @@ def check_bundle(files, about, identity, claims, options):
     check("files", "The files are those that are listed", lambda: check_files(files, about, "bundle.json"))
     check("identity", "The log is", identity.check)
     check("constitution", "The constitution", lambda: check_constitution(files, about, options.constitution))
-    bundle.note = check("checkpoint", "The checkpoint is signed by the log", lambda: check_checkpoint(files, identity))
+    bundle.note = check(
+        "checkpoint", "The checkpoint is signed by the log", lambda: check_checkpoint(files, identity)
+    )
     check("witnesses", "Witnesses", lambda: check_witnesses(bundle.note, identity))
     check("entries", "Every entry stands in the signed log", bundle.entries)
     check("texts", "The texts are those that the log speaks of", bundle.texts)
@@ -786,7 +849,9 @@ def check_bundle(files, about, identity, claims, options):
     check("recount", "They add up to the tally", bundle.recount)
     check("votes_in_log", "Each vote was entered while the ballot was open", bundle.votes_in_log)
     check("outcome", "Quorum and threshold give the outcome", bundle.outcome)
-    check("record", "The record of its enactment follows from all that", lambda: sha256(bundle.record()).hex())
+    check(
+        "record", "The record of its enactment follows from all that", lambda: sha256(bundle.record()).hex()
+    )
     check("on_chain", "The authority wrote it to Solana", bundle.on_chain)
     check("taken_back", "Its suspension was written to Solana", bundle.taken_back)
     check("log_anchor", "A head of the log stands on Solana", bundle.log_anchor)
@@ -808,7 +873,7 @@ class Log:
         tree, position = Tree(), 0
         while tree.size < self.note.size:
             width = min(WIDTH, self.note.size - tree.size)
-            data, at = self.files.read("entries/" + tile_name(position, width)), 0
+            data, at = self.files.insist("entries/" + tile_name(position, width), "the log has them"), 0
             for _ in range(width):
                 length = int.from_bytes(data[at : at + 2], "big")
                 body = data[at + 2 : at + 2 + length]
@@ -904,7 +969,9 @@ def check_whole(files, about, identity, claims, options):
     check("files", "The files are those that are listed", lambda: check_files(files, about, "log.json"))
     check("identity", "The log is", identity.check)
     check("constitution", "The constitution", lambda: check_constitution(files, about, options.constitution))
-    log.note = check("checkpoint", "The checkpoint is signed by the log", lambda: check_checkpoint(files, identity))
+    log.note = check(
+        "checkpoint", "The checkpoint is signed by the log", lambda: check_checkpoint(files, identity)
+    )
     check("witnesses", "Witnesses", lambda: check_witnesses(log.note, identity))
     check("entries", "All entries, recomputed, give the signed root", log.entries)
     check("votes", "Votes", log.votes_cast)
@@ -923,7 +990,9 @@ class Chain:
 
     def ask(self, method, *parameters):
         self.count += 1
-        body = json.dumps({"jsonrpc": "2.0", "id": self.count, "method": method, "params": parameters}).encode()
+        body = json.dumps(
+            {"jsonrpc": "2.0", "id": self.count, "method": method, "params": parameters}
+        ).encode()
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
@@ -934,7 +1003,9 @@ class Chain:
         return said["result"]
 
     def account(self, address):
-        found = self.ask("getAccountInfo", address, {"encoding": "base64", "commitment": "finalized"})["value"]
+        found = self.ask("getAccountInfo", address, {"encoding": "base64", "commitment": "finalized"})[
+            "value"
+        ]
         need(found, "there is no account %s" % address)
         return found["owner"], base64.b64decode(found["data"][0])
 
@@ -971,7 +1042,10 @@ def check_chain_archived(chain, anchors):
     if not anchors:
         raise Missing("there is no archived transaction")
     for item in anchors:
-        need(chain.transaction(item["signature"]) == unbase64(item["transaction"]), "%s is another on chain" % item["signature"])
+        need(
+            chain.transaction(item["signature"]) == unbase64(item["transaction"]),
+            "%s is another on chain" % item["signature"],
+        )
     return "%d transaction(s) are on chain as archived" % len(anchors)
 
 
@@ -1003,12 +1077,19 @@ def check_chain_heads(chain, identity, known, out):
     if not seen:
         raise Missing("the authority has written no head of this log")
     unknown = sum(size not in known for size in seen)
-    return "%d on chain%s" % (len(seen), ", %d of sizes that this file says nothing of" % unknown if unknown else "")
+    return "%d on chain%s" % (
+        len(seen),
+        ", %d of sizes that this file says nothing of" % unknown if unknown else "",
+    )
 
 
 def check_chain(url, files, about, identity, claims, log):
     chain, check = Chain(url), claims.check
-    check("rpc_constitution", "The constitution on chain", lambda: check_chain_constitution(chain, identity, about))
+    check(
+        "rpc_constitution",
+        "The constitution on chain",
+        lambda: check_chain_constitution(chain, identity, about),
+    )
     names = ("policy_anchor.json", "deactivation_anchor.json", "log_anchor.json")
     archived = [files.json(name) for name in names if name in files]
     if "anchors.json" in files:
@@ -1016,7 +1097,11 @@ def check_chain(url, files, about, identity, claims, log):
     held = [item for item in archived if item["transaction"]]
     check("rpc_transactions", "The archived transactions", lambda: check_chain_archived(chain, held))
     known = dict(log.roots) if log else {}
-    check("rpc_heads", "All heads that the authority wrote", lambda: check_chain_heads(chain, identity, known, claims.out))
+    check(
+        "rpc_heads",
+        "All heads that the authority wrote",
+        lambda: check_chain_heads(chain, identity, known, claims.out),
+    )
 
 
 def options_of(arguments):
@@ -1040,7 +1125,10 @@ def main(arguments=None):
             raise Unreadable("It holds neither bundle.json nor log.json.")
         about = files.json(own)
         identity = Identity(about, options)
-        need(about["schema"] == {"bundle.json": "acgs.bundle/1", "log.json": "acgs.log/1"}[own], "of another form")
+        need(
+            about["schema"] == {"bundle.json": "acgs.bundle/1", "log.json": "acgs.log/1"}[own],
+            "of another form",
+        )
         check = check_bundle if own == "bundle.json" else check_whole
         log = check(files, about, identity, claims, options)
         if options.rpc:
@@ -1054,7 +1142,9 @@ def main(arguments=None):
     elif claims.code():
         print("\nSomething does not hold.")
     else:
-        print("\nEverything that is there holds. Times are bounds: not before the entries before, not after the block.")
+        print(
+            "\nEverything that is there holds. Times are bounds: not before the entries before, not after the block."
+        )
     return claims.code()
 
 

@@ -17,6 +17,11 @@ NOT_PAGES = (
     "/metrics",
     "/constitution/document",
     "/policies/{ref:str}/results/openings.json",
+    "/audit/checkpoint",
+    "/audit/key",
+    "/audit/tile/",
+    "/audit/log.zip",
+    "/audit/feed.atom",
 )
 PAGES_AMONG_THOSE = ("/api/v1/docs",)
 
@@ -95,6 +100,21 @@ SAMPLES: list[tuple[str | None, str]] = [
     (None, "/chain/accounts/{account}"),
     (None, "/chain/transactions/{signature}"),
     (None, "/workflows/{workflow}"),
+    ("chidi", "/me/erase"),
+    (None, "/chain/checkpoints"),
+    (None, "/audit"),
+    (None, "/audit?subject={enacted}"),
+    (None, "/audit?q=nothing+is+called+so"),
+    (None, "/audit/entries/0"),
+    (None, "/audit/checkpoints"),
+    (None, "/audit/checkpoints/{checkpoint}"),
+    (None, "/audit/consistency?from=2"),
+    (None, "/audit/anchors"),
+    (None, "/audit/verify"),
+    (None, "/audit/rehearsal"),
+    (None, "/transparency"),
+    ("hal", "/transparency"),
+    (None, "/transparency/reports/REP-{year}-0001"),
     (None, "/api/v1/docs"),
 ]
 REFUSED = [(None, "/nothing-here", 404), (None, "/inbox", 401), ("hal", "/policies/new", 403)]
@@ -116,6 +136,8 @@ def names_in(portal: Portal) -> dict[str, str]:
         "workflow": policy["workflow_id"],
         "account": anchor["account"],
         "signature": anchor["signature"],
+        "checkpoint": str(portal.get("/api/v1/audit/checkpoints", limit=1)["items"][0]["size"]),
+        "year": portal.get("/api/v1/workflows/audit-transparency/reports")["items"][0]["ref"][4:8],
         "receipt": Program(portal, "ada").vote(names["voted"], "for"),
     }
     return names

@@ -8,24 +8,36 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import anyio
 import asyncpg
 import pytest
 import rfc8785
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from portal.database import SEQUENCER, create_engine
+from portal.database import SEQUENCER, begin_read, create_engine
+from portal.log import VERIFIERS
 from tests.e2e.running import Portal
 from tests.performance.measuring import Timings, at_once
 from tests.reliability.house import database_url
-from workflows.audit_transparency import merkle, tree
+from workflows.audit_transparency import archive, checkpoints, merkle, tree
+from workflows.audit_transparency.bundle import ChainIdentity
 from workflows.audit_transparency.check import check
+from workflows.audit_transparency.checkpoints import SecondPlace
+from workflows.audit_transparency.notes import Signer
+from workflows.audit_transparency.reports.analysis import Scope, parts
+from workflows.audit_transparency.reports.shapes import Section
 from workflows.audit_transparency.sequencer import sequence
+from workflows.constitution.document import load
 from workflows.storage.unit import ENTRY_SCHEMA, new_id
 
 ACTORS = (1, 50, 200, 1000)
@@ -135,7 +147,7 @@ def test_appends_by_many_actors(portal: Portal, report: Callable[..., None]) -> 
 
 _LOAD = sa.text("""
 INSERT INTO audit.entry (body) SELECT convert_to(
-    '{"actor":"' || (ARRAY['system', 'visitor', '00000000-0000-4000-8000-00000000000' || n % 10])[1 + n % 3]
+    '{"actor":"' || (ARRAY['system', 'visitor', 'voter'])[1 + n % 3]
     || '","at":"' || to_char(timestamp '2026-01-01' + n * interval '20 seconds', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
     || '","constitution_sha256":"' || repeat('0', 64) || '","id":"' || gen_random_uuid()
     || '","idempotency_key_sha256":"","payload":{"version":' || n % 7 || '},"personal":{},"request_id":"'
@@ -165,7 +177,9 @@ async def timed(act: Callable[[], Awaitable[Any]]) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
-async def test_a_large_log(large: tuple[AsyncEngine, AsyncEngine], report: Callable[..., None]) -> None:
+async def test_a_large_log(
+    large: tuple[AsyncEngine, AsyncEngine], report: Callable[..., None], tmp_path: Path
+) -> None:
     app, sequencer = large
 
     async def all_in_the_tree() -> None:
@@ -186,7 +200,48 @@ async def test_a_large_log(large: tuple[AsyncEngine, AsyncEngine], report: Calla
         rows.append(
             ["everything recomputed", f"{ENTRIES / seconds:.0f} entries/s", f"{seconds:.1f} s in all"]
         )
+    rows.append(await _reported(app))
+    rows += await _verified(app, sequencer, tmp_path)
     report(f"A log of {ENTRIES} entries", ["what", "figure", ""], rows)
+
+
+async def _reported(app: AsyncEngine) -> list[str]:
+    """All sections of a report on the whole time of the log."""
+    async with app.connect() as connection:
+        await connection.execute(sa.text("SET statement_timeout = 0"))
+        begin, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC)
+        scope = Scope(connection, begin, end, ENTRIES)
+        seconds, made = await timed(lambda: parts(scope, list(Section)))
+    counted = {figure.key: figure.value for part in made for figure in part.figures}
+    assert counted["comment.added"] == len(range(6, ENTRIES + 1, 6))
+    return ["report, all sections", f"{seconds:.1f} s", ""]
+
+
+async def _verified(app: AsyncEngine, sequencer: AsyncEngine, place: Path) -> list[list[str]]:
+    """The whole log taken away, and checked by the stand-alone verifier in a process of its own."""
+    signer = Signer("measured.example/log", bytes(32))
+    await checkpoints.sign(sequencer, signer, signer.name, SecondPlace(place / "checkpoint"))
+    readers = partial(begin_read, app)
+    async with readers() as connection:
+        chain = ChainIdentity("8eRUCnQsDxqK7vjp5XsYs7C3NGpdhzzaMW8QQGzfTUV4", None, "localnet", None)
+        fixed = await archive.outline(connection, load(), chain)
+    assert fixed is not None
+    file = place / "log.zip"
+
+    async def take() -> None:
+        with file.open("wb") as out:
+            async for piece in archive.pieces(readers, fixed):
+                out.write(piece)
+
+    taken, _ = await timed(take)
+    began = time.perf_counter()
+    done = await anyio.run_process([sys.executable, "-I", str(VERIFIERS[0]), str(file)], check=False)
+    checked = time.perf_counter() - began
+    assert done.returncode == 0, done.stdout
+    return [
+        ["log.zip", f"{taken:.1f} s", f"{file.stat().st_size / 1e6:.0f} MB"],
+        ["acgs_verify.py on it", f"{checked:.1f} s", f"{ENTRIES / checked:.0f} entries/s"],
+    ]
 
 
 async def _proofs(connection: Any, size: int, root: bytes) -> list[str]:

@@ -46,9 +46,9 @@ async def test_the_number_of_statements_does_not_grow(assembly: Any) -> None:
             queries.review_queue(a.connection, a.dana),
             queries.figures_counts(a.connection),
         ],
+        3: [queries.timeline(a.connection, a.figures, refs[0])],  # the third opens what people wrote
         2: [
             queries.policy(a.connection, a.figures, refs[0]),
-            queries.timeline(a.connection, a.figures, refs[0]),
             queries.ballots_for(a.connection, a.members[0]),
         ],
     }
