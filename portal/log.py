@@ -39,6 +39,7 @@ BUSY, IDLE = 0.02, 0.2  # seconds between looks for entries: while there are som
 SIGN_EVERY = 1.0  # seconds
 AFTER_TROUBLE = 5.0
 FORK_ALERT = "log.fork"
+DAMAGE_ALERT = "log.damaged"
 ONE_PUBLISHES = 0x41434753_56455249  # an advisory lock, "ACGSVERI"
 VERIFIERS = (STATIC / "verify" / "acgs_verify.py", STATIC / "verify" / "acgs-verify.html")
 Units = Callable[[], AbstractAsyncContextManager[Unit]]
@@ -49,7 +50,7 @@ async def keep_log(units: Units, held: Services) -> None:
     engine = create_engine(held.settings.database_url or "", pool_size=2, role=SEQUENCER)
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_sequencing(engine))
+            tasks.create_task(keep_sequencing(units, engine))
             tasks.create_task(keep_signing(units, held, engine))
             for key, address in held.settings.log_witnesses:
                 tasks.create_task(keep_witnessed(held, VerifierKey.parse(key), address))
@@ -57,10 +58,23 @@ async def keep_log(units: Units, held: Services) -> None:
         await engine.dispose()
 
 
-async def keep_sequencing(engine: AsyncEngine) -> None:
+async def keep_sequencing(units: Units, engine: AsyncEngine) -> None:
+    alarmed = True  # perhaps by the worker before this one
     while True:
         try:
-            pause = BUSY if await sequence(engine) else IDLE
+            added = await sequence(engine)
+            pause = BUSY if added else IDLE
+            if alarmed and added:
+                async with units() as unit:
+                    await resolve_alert(unit, DAMAGE_ALERT)
+                alarmed = False
+        except tree.Damaged as error:
+            alarmed = True
+            log.error("log_damaged", error=str(error))
+            async with units() as unit:
+                message = f"The log’s tree contradicts itself, and nothing is added to it: {error}."
+                await raise_alert(unit, DAMAGE_ALERT, "critical", message, "/audit")
+            pause = AFTER_TROUBLE
         except Exception as error:  # the next round starts from the database again
             log.exception("sequencing_failed", error=repr(error))
             pause = AFTER_TROUBLE

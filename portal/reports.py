@@ -147,7 +147,12 @@ def _section(paper: _Paper, part: Part, base: str) -> None:
     if part.absent:
         paper.text(f"Absent. {part.absent}", ink=QUIET)
         return
+    drawn = counts(part)
+    if drawn:
+        _bars(paper, drawn, base)
     for figure in part.figures:
+        if figure in drawn:
+            continue
         why = f" ({figure.why})" if figure.why else ""
         link = f"{base}{figure.rows}" if figure.rows else ""
         paper.text(f"{figure.text}: {shown(figure)}{why}", link=link, ink=ACCENT if link else INK, after=0.8)
@@ -156,6 +161,31 @@ def _section(paper: _Paper, part: Part, base: str) -> None:
             _table(paper, table, base)
     if part.method:
         paper.text(f"How this was computed: {part.method}", size=8, ink=QUIET, after=2)
+
+
+def counts(part: Part) -> list[Figure]:
+    """The figures of a section that can be drawn beside one another: plain counts, at least two, one of them not nought."""
+    found = [figure for figure in part.figures if figure.unit == Unit.COUNT and figure.value is not None]
+    return found if len(found) > 1 and any(figure.value for figure in found) else []
+
+
+def _bars(paper: _Paper, figures: list[Figure], base: str) -> None:
+    """Name, bar and number on a line; the name leads to the rows."""
+    most = max(figure.value or 0 for figure in figures)
+    left, width = paper.l_margin + 78, paper.epw - 78 - 22
+    for figure in figures:
+        paper.set_font("DejaVu", size=9)
+        paper.set_text_color(*ACCENT)
+        paper.cell(76, 6, figure.text, link=f"{base}{figure.rows}" if figure.rows else "")
+        top = paper.get_y() + 1.2
+        paper.set_fill_color(*TINT)
+        paper.rect(left, top, width, 3.6, style="F")
+        paper.set_fill_color(*ACCENT)
+        paper.rect(left, top, width * (figure.value or 0) / most, 3.6, style="F")
+        paper.set_text_color(*INK)
+        paper.set_x(left + width + 2)
+        paper.cell(20, 6, shown(figure), align="R", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    paper.ln(2)
 
 
 def _table(paper: _Paper, table: Table, base: str) -> None:

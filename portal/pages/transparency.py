@@ -17,7 +17,7 @@ from portal.pages.forms import form
 from portal.pages.refusals import attempt
 from portal.pages.render import page, see_other
 from portal.periods import span
-from portal.reports import shown, to_csv, to_pdf
+from portal.reports import counts, shown, to_csv, to_pdf
 from portal.services import services
 from workflows.audit_transparency.reports import making, public_figures, queries
 from workflows.audit_transparency.reports.queries import ReportView
@@ -160,11 +160,9 @@ def _base(request: Request) -> str:
 
 
 def bars(part: Part) -> list[dict[str, Any]]:
-    """The counts of a section as bars, of those that are comparable: plain counts, at least two, one of them not nought."""
-    counted = [figure for figure in part.figures if figure.unit == "count" and figure.value is not None]
+    """The counts of a section as bars, as the PDF draws them too."""
+    counted = counts(part)
     most = max((figure.value or 0 for figure in counted), default=0)
-    if len(counted) < 2 or not most:
-        return []
     return [
         {
             "text": figure.text,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks a policy's bundle, or the whole audit log, of an ACGS governance portal. Asks nobody; needs only Python 3.9.
 
-    python3 acgs_verify.py POL-2026-0001.zip
+    python3 acgs_verify.py POL-2026-0001-bundle.zip
     python3 acgs_verify.py log.zip --rpc https://api.devnet.solana.com
 
 Each claim is a line: PASS, FAIL with the reason, or ABSENT where there is nothing to check yet. The formats are public
