@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import pytest
 
+from tests.reliability import logbook
 from tests.reliability.crowd import CHOICES, Crowd, gets_the_same_receipts, is_whole
 from tests.reliability.house import House
 
 
-@pytest.mark.parametrize("victim", ["web", "postgres", "valkey"])
+@pytest.mark.parametrize("victim", ["web", "postgres", "valkey", "worker"])
 def test_votes_survive(house: House, victim: str) -> None:
     crowd = Crowd(house, house.proposed(f"Members vote while {victim} is killed twice"), rounds=6)
     crowd.vote(lambda: house.kill(victim), lambda: house.kill(victim))
     assert crowd.refusals == []
-    if victim != "valkey":  # nothing that is asked for needs Valkey
+    if victim in ("web", "postgres"):  # nothing that is asked for needs the others
         assert crowd.interruptions
     house.comes_back(from_without=victim)
     is_whole(house, crowd)
     gets_the_same_receipts(house, crowd)
     is_whole(house, crowd)
+    logbook.is_whole(house)
 
 
 def test_the_count_is_of_the_votes_that_were_acknowledged(house: House) -> None:
