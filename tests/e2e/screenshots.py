@@ -24,6 +24,10 @@ SHOTS: dict[str, tuple[str | None, str, tuple[int, int], str, str | None]] = {
     "results": (None, "/policies/{enacted}/results", DESKTOP, "light", "#results-title"),
     "verify": (None, "/policies/{enacted}/verify", DESKTOP, "light", "#verify-title"),
     "timeline-dark": (None, "/policies/{voted}/timeline", DESKTOP, "dark", "#timeline-title"),
+    "audit": (None, "/audit", DESKTOP, "light", None),
+    "entry-dark": (None, "/audit/entries/700", DESKTOP, "dark", None),
+    "transparency": (None, "/transparency", DESKTOP, "light", None),
+    "report-phone": (None, "/transparency/reports/REP-{year}-0001", PHONE, "light", ".report-part"),
     "constitution-dark": (None, "/constitution", DESKTOP, "dark", None),
 }
 

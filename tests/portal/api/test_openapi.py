@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from portal.api import shapes
+from portal.api import audit_transparency, shapes
 from portal.api.bodies import decode
 
 METHODS = ("get", "post", "put", "delete")
@@ -64,9 +64,9 @@ async def test_bodies_are_closed_and_the_examples_are_good(document: dict[str, A
             assert schema["additionalProperties"] is False
             if "example" in content:
                 examples[schema["title"]] = content["example"]
-    assert set(examples) == {"PolicyIn", "DraftIn", "DecisionIn", "VoteIn", "CommentIn"}
+    assert set(examples) == {"PolicyIn", "DraftIn", "DecisionIn", "VoteIn", "CommentIn", "ReportIn"}
     for name, example in examples.items():
-        decode(msgspec.json.encode(example), getattr(shapes, name))
+        decode(msgspec.json.encode(example), getattr(shapes, name, None) or getattr(audit_transparency, name))
 
 
 async def test_acts_take_an_idempotency_key_and_changes_if_match(document: dict[str, Any]) -> None:
