@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conftest import NOW
 from tests.reliability.house import House
+from workflows.storage.unit import Unit
 
 
 @pytest.mark.parametrize("point", ["closing", "closed"])
@@ -29,8 +31,11 @@ def test_a_due_ballot_closes_once(house: House, point: str) -> None:
 def falls_due(house: House) -> None:
     """The seven days are over and the durable timer goes off; nobody but the worker is there to act on it."""
     house.rows(
+        # No governance change commits without an entry, not even one by hand.
+        "WITH entered AS (INSERT INTO audit.entry (body) VALUES ($1)) "
         "INSERT INTO governance_clock (id, ahead) VALUES (1, '7 days') "
-        "ON CONFLICT (id) DO UPDATE SET ahead = governance_clock.ahead + '7 days'"
+        "ON CONFLICT (id) DO UPDATE SET ahead = governance_clock.ahead + '7 days'",
+        Unit(connection=None, now=NOW, constitution_sha256="0" * 64).entry("test.arranged", "test", {}),  # type: ignore[arg-type]
     )
     house.rows(
         "UPDATE pgqueuer SET execute_after = now() WHERE entrypoint = 'deadlines' AND status = 'queued'"
