@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -28,6 +29,7 @@ from workflows.constitution.document import load
 
 PR_SET_PDEATHSIG = 1
 PATIENCE = 60.0  # seconds until the portal must answer
+LINGERING = 5.0  # seconds a web server may take to leave its port after its supervisor was killed
 LOUD_LOG = 20_000_000  # bytes after which a log is begun anew at start
 
 
@@ -110,12 +112,12 @@ def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     settings = settings.with_(data_dir=settings.data_dir.resolve())
-    insist_free(settings.host, settings.port, "GOVERNANCE_WORKFLOWS_PORT")
     with ExitStack() as stack:
         try:
             stack.enter_context(embedded.lock(settings.data_dir))
         except embedded.InUse as error:
             raise CannotStart(str(error)) from None
+        insist_free(settings.host, settings.port, "GOVERNANCE_WORKFLOWS_PORT", LINGERING)
         settings, servers = _servers(settings, stack)
         _prepare(settings)
         children = _children(settings)
@@ -237,17 +239,22 @@ def _welcome(settings: Settings) -> None:
     say("\nCtrl-C stops it.")
 
 
-def insist_free(host: str, port: int, name: str) -> None:
-    """Raises CannotStart for a port that is taken, or an address that is not this machine's."""
+def insist_free(host: str, port: int, name: str, patience: float = 0.0) -> None:
+    """Raises CannotStart for a port still taken after `patience` seconds, or an address that is not this machine's."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CannotStart(
-                f"{host}:{port} cannot be used: {error.strerror}. Set {name} to another one."
-            ) from None
+    deadline = time.monotonic() + patience
+    while True:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                return
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                    raise CannotStart(
+                        f"{host}:{port} cannot be used: {error.strerror}. Set {name} to another one."
+                    ) from None
+        time.sleep(0.1)
 
 
 def free_pair(wanted: int) -> int:

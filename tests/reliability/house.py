@@ -71,8 +71,9 @@ class House:
             )
 
     def start(self) -> None:
+        """Until the new portal answers: one killed a moment ago may still answer in its place."""
         self.spawn()
-        self.until(self.ready, "the portal is not ready")
+        self.until(lambda: self.pid("web") and self.ready(), "the portal is not ready")
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Stop it as a person or a service manager would; its exit code."""
