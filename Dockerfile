@@ -2,9 +2,10 @@
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /app
-COPY requirements.lock ./
+COPY requirements.lock requirements.opa.lock ./
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --require-hashes --requirement requirements.lock
+    && /opt/venv/bin/pip install --require-hashes --requirement requirements.lock \
+    && /opt/venv/bin/pip install --no-deps --ignore-requires-python --require-hashes --requirement requirements.opa.lock
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /app --shell /usr/sbin/nologin acgs

@@ -30,11 +30,12 @@ lock: venv
 venv: $(READY)
 
 # Made anew whenever the lock changes. pip brings uv, and uv the rest: it takes a third of pip's time.
-$(READY): requirements.lock
+$(READY): requirements.lock requirements.opa.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 is needed: apt-get install python3 python3-venv" >&2; exit 1; }
 	@if ! sha256sum --check --status $(READY) 2>/dev/null; then \
 		set -e; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); \
 		$(BIN)/pip install --quiet --disable-pip-version-check $(UV); \
 		$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python --require-hashes -r requirements.opa.lock; \
 	fi
-	@sha256sum requirements.lock > $(READY)
+	@sha256sum requirements.lock requirements.opa.lock > $(READY)
