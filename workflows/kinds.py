@@ -53,6 +53,63 @@ class AuditStage(StrEnum):
     PUBLIC_REPORTING = "public_reporting"
 
 
+class EnforcementStage(StrEnum):
+    """The steps of policy enforcement, in order: each violation goes through them."""
+
+    MONITORING_SETUP = "monitoring_setup"
+    VIOLATION_DETECTION = "violation_detection"
+    IMPACT_ASSESSMENT = "impact_assessment"
+    REMEDIATION_ACTION = "remediation_action"
+
+
+class Outcome(StrEnum):
+    """What a machine is told."""
+
+    ALLOW = "allow"
+    CONDITIONAL_ALLOW = "conditional_allow"
+    DENY = "deny"
+
+
+class DecisionMode(StrEnum):
+    """Whether a decision binds, or only says what it would be."""
+
+    ENFORCE = "enforce"
+    DRY_RUN = "dry_run"
+
+
+class Severity(StrEnum):
+    """How grave a violation is, mildest first."""
+
+    NONE = "none"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+class Ladder(StrEnum):
+    """The answers to a violation, mildest first (Constitution § 8.2)."""
+
+    LOG_WARNING = "log_warning"
+    TEMPORARY_RESTRICTION = "temporary_restriction"
+    IMMEDIATE_BLOCK = "immediate_block"
+    EMERGENCY_LOCKDOWN = "emergency_lockdown"
+
+
+class ViolationKind(StrEnum):
+    DENIED_ATTEMPT = "denied_attempt"
+    OBLIGATION_MISSED = "obligation_missed"
+    GRANT_LAPSED = "grant_lapsed"
+    REPEATED_DENIALS = "repeated_denials"
+    BURST = "burst"
+    DRIFT = "drift"
+
+
+class ViolationState(StrEnum):
+    OPEN = "open"
+    CLOSED = "closed"
+
+
 class Priority(StrEnum):
     LOW = "low"
     NORMAL = "normal"

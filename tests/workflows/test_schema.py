@@ -109,6 +109,8 @@ async def test_the_leaf_is_hashed_by_the_database(connection: AsyncConnection) -
 UNAUDITED = {
     "alert": "what is wrong with the portal's surroundings: no act of anybody",
     "chain_status": "what was last seen of the chain",
+    "impact": "a replay of entered decisions, which can be made anew",
+    "rule_check": "what the gate found of an entered version, which can be found anew",
     "idempotency": "answers kept for a client that asks again; the act itself was entered",
     "reference_counter": "the next number of a reference; what bears it is entered",
     "refresh_used": "tokens of a session that were used up; auth.refreshed is entered with the session's own row",

@@ -40,6 +40,20 @@ from workflows.storage.columns import metadata
 from workflows.storage.columns import reference as _ref
 from workflows.storage.columns import sha256_column as _sha256
 from workflows.storage.columns import time_column as _time
+from workflows.storage.enforcement_tables import (  # noqa: F401
+    appeal,
+    bundle,
+    bundle_active,
+    decision,
+    fact,
+    impact,
+    obligation,
+    restriction,
+    rule_check,
+    rule_name,
+    violation,
+    violation_decision,
+)
 
 organisation = sa.Table(
     "organisation",
