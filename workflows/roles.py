@@ -143,6 +143,56 @@ def may_suspend(actor: Actor | None) -> Verdict:
     return _needs(actor, Scope.OPERATE, (Role.COUNCIL,), "suspend a policy")
 
 
+def may_roll_back(actor: Actor | None) -> Verdict:
+    """Constitution § 6.4: what is in force is the council's to take back, not the operators'."""
+    return _needs(actor, Scope.OPERATE, (Role.COUNCIL,), "go back to an earlier bundle of rules")
+
+
+def may_ask_decision(actor: Actor | None) -> Verdict:
+    """Machines ask with an operator's token; what they are told binds, and is entered in the log."""
+    return _needs(actor, Scope.OPERATE, (Role.OPERATOR, Role.ADMIN), "ask for a decision that binds")
+
+
+def may_try_decision(actor: Actor | None) -> Verdict:
+    """Anyone with a stake may try what a rule would say."""
+    return _needs(actor, Scope.READ, tuple(role for role in Role if role != Role.VISITOR), "try a decision")
+
+
+def may_set_facts(actor: Actor | None) -> Verdict:
+    """Data that rules read: kept by operators, every change of it public in the log."""
+    return _needs(actor, Scope.OPERATE, (Role.OPERATOR, Role.ADMIN), "set data that rules read")
+
+
+def may_remediate(actor: Actor | None) -> Verdict:
+    """Constitution § 8.2: what goes beyond the automatic answers is decided by people in office."""
+    roles = (Role.COUNCIL, Role.OPERATOR, Role.OMBUDSPERSON)
+    return _needs(actor, Scope.OPERATE, roles, "answer a violation")
+
+
+def may_lock_down(actor: Actor | None) -> Verdict:
+    """Constitution § 8.4: only the council orders a lockdown."""
+    return _needs(actor, Scope.OPERATE, (Role.COUNCIL,), "order an emergency lockdown")
+
+
+def may_appeal(actor: Actor | None) -> Verdict:
+    """Constitution § 8.3: every restriction can be appealed against, by whoever it touches or whoever speaks for them."""
+    return _needs(actor, Scope.DRAFT, tuple(role for role in Role if role != Role.VISITOR), "appeal")
+
+
+def may_judge_appeal(actor: Actor | None, imposed_by: UUID | None, made_by: UUID) -> Verdict:
+    """Constitution § 2.3: nobody judges an appeal in which they have a part."""
+    allowed = _needs(actor, Scope.OPERATE, (Role.COUNCIL, Role.OMBUDSPERSON), "judge an appeal")
+    if allowed is True and actor is not None and actor.id in (imposed_by, made_by):
+        return Reason("own_part", "You have a part in this, so somebody else has to judge it (§ 2.3).")
+    return allowed
+
+
+def may_see_inputs(actor: Actor | None) -> Verdict:
+    """Constitution § 2.5 and § 9.2: what was asked may name people; those who oversee see it."""
+    roles = (Role.AUDITOR, Role.OMBUDSPERSON, Role.COUNCIL, Role.OPERATOR)
+    return _needs(actor, Scope.AUDIT, roles, "see what was asked")
+
+
 def may_request_report(actor: Actor | None) -> Verdict:
     """Constitution § 9.2: reports are public and free; asking for one costs work, so it takes somebody who signed in."""
     return _needs(

@@ -59,4 +59,6 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 Input = dict[str, Any]  # {"action": {"type": …, …}, "subject": {"id": …, …}, "context": {…}}
-Facts = dict[str, Any]  # data documents by name; a relation is a list of rows, each a list of strings and integers
+Facts = dict[
+    str, Any
+]  # data documents by name; a relation is a list of rows, each a list of strings and integers

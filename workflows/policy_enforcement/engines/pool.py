@@ -1,0 +1,238 @@
+"""Keeps the processes in which rules run, and ends the one that takes too long: a runaway rule harms no other decision.
+
+The deadline is 40 ms of the process's own time: on a machine so busy that the process was not given that much, it is
+waited for up to ten times as long before the decision is a denial for want of time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from workflows.errors import Unavailable
+from workflows.policy_enforcement.bundle import Bundle
+from workflows.policy_enforcement.engines.worker import (
+    HEADER,
+    Answer,
+    Ask,
+    Check,
+    Load,
+    Question,
+    Rule,
+)
+from workflows.policy_enforcement.says import Checked, Problem, Said
+
+ROOT = Path(__file__).parents[3]
+SIZE = 2  # processes that decide; one more stands by
+DEADLINE = 0.040  # seconds of the process's time for one decision
+PATIENCE = 10  # times the deadline, by the clock on the wall
+LOADING = 30.0  # seconds for a bundle
+CHECKING = 2.0  # seconds for the gate, and for a rule's examples
+WAITING = 2.0  # seconds for a process that is free
+
+
+class TooSlow(Exception):
+    """The process was ended, because a rule did not answer in time."""
+
+
+class Engine:
+    """One process. Used by one question at a time; `loaded` are the keys of its bundles, oldest first."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.loaded: list[str] = []
+
+    @classmethod
+    async def spawn(cls) -> Engine:
+        environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "workflows.policy_enforcement.engines.worker",
+            stdin=PIPE,
+            stdout=PIPE,
+            cwd=ROOT,
+            env={**environment, "GOMAXPROCS": "2"},
+        )
+        return cls(process)
+
+    async def call(self, request: Load | Ask | Check, deadline: float) -> Answer:
+        """Raises TooSlow, and Unavailable when the process ended by itself. In both cases it is gone."""
+        body = msgspec.msgpack.encode(request)
+        reading = asyncio.ensure_future(self._exchange(HEADER.pack(len(body)) + body))
+        started, spent = time.monotonic(), self._spent()
+        wait = deadline
+        try:
+            while True:
+                done, _ = await asyncio.wait([reading], timeout=wait)
+                if done:
+                    return msgspec.msgpack.decode(reading.result(), type=Answer)
+                elapsed = time.monotonic() - started
+                if self._spent() - spent >= deadline or elapsed >= deadline * PATIENCE:
+                    raise TooSlow
+                wait = deadline / 4
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise Unavailable("The process that runs the rules ended.", code="engine_ended") from error
+        finally:
+            if not reading.done():
+                self.end()
+                reading.cancel()
+
+    async def _exchange(self, frame: bytes) -> bytes:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(frame)
+        await self.process.stdin.drain()
+        (length,) = HEADER.unpack(await self.process.stdout.readexactly(HEADER.size))
+        return await self.process.stdout.readexactly(length)
+
+    def _spent(self) -> float:
+        """Processor time of the process in seconds, all threads (clock_getcpuclockid(3))."""
+        try:
+            return time.clock_gettime((~self.process.pid << 3) | 2)
+        except OSError:
+            return float("inf")
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
+
+    def end(self) -> None:
+        if self.alive:
+            self.process.kill()
+
+
+class EnginePool:
+    """The embedded engines of one portal process; started when first asked."""
+
+    def __init__(self, size: int = SIZE, deadline: float = DEADLINE) -> None:
+        self.size, self.deadline = size, deadline
+        self.free: asyncio.Queue[Engine] = asyncio.Queue()
+        self.all: set[Engine] = set()
+        self.starting: set[asyncio.Task[None]] = set()
+        self.closed = False
+        self.latest: Bundle | None = None
+
+    async def ask(self, bundle: Bundle, questions: Sequence[Question]) -> list[dict[str, Said]]:
+        """What each rule says of each question. Raises TooSlow, Unavailable."""
+        self.latest = bundle
+        answer = await self._with_bundle(
+            bundle, Ask(bundle.revision, list(questions)), self.deadline * len(questions)
+        )
+        return answer.said
+
+    async def replay(
+        self, bundle: Bundle, questions: Sequence[Question], seconds: float
+    ) -> list[dict[str, Said]]:
+        """As `ask`, for many questions that nobody waits for in real time."""
+        return (await self._with_bundle(bundle, Ask(bundle.revision, list(questions)), seconds)).said
+
+    async def check(self, engine: str, source: str) -> Checked:
+        """The load-time gate. A source that keeps the gate itself busy has that as its problem."""
+        try:
+            answer = await self._call(Check(engine, source), CHECKING)
+        except TooSlow:
+            return Checked(None, [Problem(0, "limit", "The rule takes too long to check.")])
+        if answer.checked is None:
+            return Checked(None, [Problem(0, "internal", f"The rule could not be checked: {answer.error}")])
+        return answer.checked
+
+    async def prepare(self, bundle: Bundle) -> None:
+        """Load a bundle into every process that is free, so that the next decision need not wait for it."""
+        self.latest = bundle
+        self._top_up()
+        for _ in range(self.free.qsize()):
+            engine = await self._taken()
+            try:
+                await self._load(engine, bundle)
+            finally:
+                self._give_back(engine)
+
+    async def close(self) -> None:
+        self.closed = True
+        for task in self.starting:
+            task.cancel()
+        for engine in self.all:
+            engine.end()
+        await asyncio.gather(*(engine.process.wait() for engine in self.all), return_exceptions=True)
+
+    async def _with_bundle(self, bundle: Bundle, request: Ask, deadline: float) -> Answer:
+        engine = await self._taken()
+        try:
+            if bundle.revision not in engine.loaded:
+                await self._load(engine, bundle)
+            answer = await engine.call(request, deadline)
+            if answer.missing:
+                await self._load(engine, bundle)
+                answer = await engine.call(request, deadline)
+        finally:
+            self._give_back(engine)
+        if answer.error or answer.missing:
+            raise Unavailable(f"The rules could not be asked: {answer.error}", code="engine_failed")
+        return answer
+
+    async def _load(self, engine: Engine, bundle: Bundle) -> None:
+        answer = await engine.call(_load(bundle), LOADING)
+        if answer.error:
+            raise Unavailable(f"The bundle cannot be loaded: {answer.error}", code="bundle_failed")
+        engine.loaded.append(bundle.revision)
+
+    async def _call(self, request: Check, deadline: float) -> Answer:
+        engine = await self._taken()
+        try:
+            return await engine.call(request, deadline)
+        finally:
+            self._give_back(engine)
+
+    async def _taken(self) -> Engine:
+        if self.closed:
+            raise Unavailable("The portal is stopping.", code="engine_ended")
+        self._top_up()
+        while True:
+            try:
+                engine = await asyncio.wait_for(self.free.get(), WAITING if self.all else LOADING)
+            except TimeoutError:
+                raise Unavailable("All engines are busy.", code="engine_busy") from None
+            if engine.alive:
+                return engine
+            self.all.discard(engine)
+            self._top_up()
+
+    def _give_back(self, engine: Engine) -> None:
+        if engine.alive and not self.closed:
+            self.free.put_nowait(engine)
+        else:
+            self.all.discard(engine)
+            if not self.closed:
+                self._top_up()
+
+    def _top_up(self) -> None:
+        """As many processes as wanted, and one that stands by for one that has to be ended."""
+        for _ in range(self.size + 1 - len(self.all) - len(self.starting)):
+            task = asyncio.create_task(self._start())
+            self.starting.add(task)
+            task.add_done_callback(self.starting.discard)
+
+    async def _start(self) -> None:
+        engine = await Engine.spawn()
+        self.all.add(engine)
+        if self.closed:
+            engine.end()
+            return
+        if self.latest is not None:
+            await self._load(engine, self.latest)
+        self.free.put_nowait(engine)
+
+
+def _load(bundle: Bundle) -> Load:
+    rules = [
+        Rule(rule.policy, rule.declared.name, rule.engine, bundle.sources[rule.policy], rule.declared.actions)
+        for rule in bundle.manifest.rules
+    ]
+    return Load(bundle.revision, rules, bundle.facts)

@@ -1,0 +1,151 @@
+"""The process in which rules run: it holds bundles and answers one frame after another, until its pipe closes.
+
+A process of its own, because OPA's library does not survive a fork and neither engine can be stopped from within: who
+waits for too long ends the process (engines/pool.py). Frames are a length of four bytes and msgpack.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import msgspec
+
+from workflows.policy_enforcement.engines import datalog
+from workflows.policy_enforcement.engines.rego import RegoRules
+from workflows.policy_enforcement.says import Checked, Facts, Input, Problem, Said
+
+KEPT = 3  # bundles; what is asked of an older one is told so, and it is loaded again
+HEADER = struct.Struct(">I")
+
+
+class Rule(msgspec.Struct, frozen=True):
+    policy: str
+    name: str
+    engine: str
+    source: str
+    actions: list[str]
+
+
+class Load(msgspec.Struct, tag="load", frozen=True):
+    key: str
+    rules: list[Rule]
+    facts: Facts
+
+
+class Question(msgspec.Struct, frozen=True):
+    policies: list[str]
+    input: Input
+
+
+class Ask(msgspec.Struct, tag="ask", frozen=True):
+    key: str
+    questions: list[Question]
+
+
+class Check(msgspec.Struct, tag="check", frozen=True):
+    engine: str
+    source: str
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """`missing`: the bundle asked for is not loaded here. `error`: the whole request failed."""
+
+    said: list[dict[str, Said]] = []
+    checked: Checked | None = None
+    missing: bool = False
+    error: str = ""
+    elapsed_us: int = 0
+
+
+class Loaded:
+    """A bundle's rules, compiled by their engines."""
+
+    def __init__(self, request: Load) -> None:
+        self.names = {rule.policy: rule.name for rule in request.rules}
+        rego = [rule for rule in request.rules if rule.engine == "rego"]
+        self.rego = RegoRules(
+            {rule.name: rule.source for rule in rego},
+            {rule.name: rule.actions for rule in rego},
+            request.facts,
+        )
+        self.datalog = {
+            rule.policy: datalog.compile(rule.source, request.facts)
+            for rule in request.rules
+            if rule.engine == "datalog"
+        }
+
+    def ask(self, question: Question) -> dict[str, Said]:
+        said = {
+            policy: datalog.decide(self.datalog[policy], question.input)
+            for policy in question.policies
+            if policy in self.datalog
+        }
+        rest = {self.names[policy]: policy for policy in question.policies if policy not in self.datalog}
+        if rest:
+            said |= {rest[name]: answer for name, answer in self.rego.ask(rest, question.input).items()}
+        return said
+
+
+class Worker:
+    def __init__(self) -> None:
+        self.bundles: dict[str, Loaded] = {}
+
+    def handle(self, request: Load | Ask | Check) -> Answer:
+        started = time.perf_counter_ns()
+        answer = self._handle(request)
+        return msgspec.structs.replace(answer, elapsed_us=(time.perf_counter_ns() - started) // 1000)
+
+    def _handle(self, request: Load | Ask | Check) -> Answer:
+        if isinstance(request, Check):
+            return Answer(checked=check(request.engine, request.source))
+        if isinstance(request, Load):
+            self.bundles.pop(request.key, None)
+            while len(self.bundles) >= KEPT:
+                self.bundles.pop(next(iter(self.bundles))).rego.close()
+            self.bundles[request.key] = Loaded(request)
+            return Answer()
+        loaded = self.bundles.get(request.key)
+        if loaded is None:
+            return Answer(missing=True)
+        return Answer(said=[loaded.ask(question) for question in request.questions])
+
+
+def check(engine: str, source: str) -> Checked:
+    """The gate of one engine."""
+    gates: dict[str, Callable[[str], Checked]] = {"rego": _check_rego, "datalog": datalog.check}
+    if engine not in gates:
+        return Checked(None, [Problem(0, "engine", f"There is no engine for {engine}.")])
+    return gates[engine](source)
+
+
+def _check_rego(source: str) -> Checked:
+    from workflows.policy_enforcement.engines import rego_gate  # only who checks needs the grammar's tables
+
+    return rego_gate.check(source)
+
+
+def serve(reading: BinaryIO, writing: BinaryIO) -> None:
+    """Answer until `reading` ends."""
+    worker = Worker()
+    decode = msgspec.msgpack.Decoder(Load | Ask | Check).decode
+    encode = msgspec.msgpack.Encoder().encode
+    while len(header := reading.read(HEADER.size)) == HEADER.size:
+        (length,) = HEADER.unpack(header)
+        try:
+            answer = worker.handle(decode(reading.read(length)))
+        except Exception as error:
+            answer = Answer(error=f"{type(error).__name__}: {error}"[:500])
+        body: Any = encode(answer)
+        writing.write(HEADER.pack(len(body)) + body)
+        writing.flush()
+
+
+if __name__ == "__main__":
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not stand among the frames
+    serve(sys.stdin.buffer, pipe)
