@@ -69,6 +69,7 @@ class Decided(msgspec.Struct, frozen=True):
     obligations: list[OwedObligation]
     said: dict[str, Said]
     restrictions: list[Restricting] = []
+    under: str | None = None
 
 
 def in_scope(rules: Sequence[RuleInForce], action_type: str) -> list[RuleInForce]:
@@ -79,17 +80,28 @@ def in_scope(rules: Sequence[RuleInForce], action_type: str) -> list[RuleInForce
 
 
 def combine(
-    rules: Sequence[RuleInForce], said: Mapping[str, Said], restrictions: Sequence[Restricting] = ()
+    rules: Sequence[RuleInForce],
+    said: Mapping[str, Said],
+    restrictions: Sequence[Restricting] = (),
+    *,
+    under: str | None = None,
 ) -> Decided:
-    """Decide. `rules` are those in scope; one that is missing from `said` counts as one that could not be asked."""
+    """Decide. `rules` are those in scope; one that is missing from `said` counts as one that could not be asked.
+
+    With `under`, only that policy may allow; any may deny.
+    """
     answers = {rule.policy: said.get(rule.policy, Said(error="it was not asked")) for rule in rules}
     denials = [_restricted(item) for item in restrictions]
     for rule in rules:
         denials.extend(_denials(rule, answers[rule.policy]))
-    allowing = [rule for rule in rules if answers[rule.policy].allow and not answers[rule.policy].error]
+    allowing = [
+        rule
+        for rule in rules
+        if answers[rule.policy].allow and not answers[rule.policy].error and under in (None, rule.policy)
+    ]
     reasons, obligations = denials, []
     if not denials and not allowing:
-        reasons = [_unruled(rules)]
+        reasons = [_unruled(rules, under)]
     elif not denials:
         reasons = [_allowed(rule) for rule in allowing]
         obligations = [_owed(rule, owed) for rule in allowing for owed in answers[rule.policy].obligations]
@@ -104,6 +116,7 @@ def combine(
         obligations=obligations,
         said=answers,
         restrictions=list(restrictions),
+        under=under,
     )
 
 
@@ -138,8 +151,10 @@ def _restricted(item: Restricting) -> WhyOne:
     return WhyOne("restricted", text, SILENT, restriction=item.id)
 
 
-def _unruled(rules: Sequence[RuleInForce]) -> WhyOne:
+def _unruled(rules: Sequence[RuleInForce], under: str | None) -> WhyOne:
     about = "No rule in force is about this action" if not rules else "No rule in force allows this"
+    if under is not None:
+        about = f"{under} does not allow this"
     return WhyOne("no_rule", f"{about}, and what no rule allows is denied (§ 8.1).", UNRULED)
 
 

@@ -38,7 +38,9 @@ bundle = sa.Table(
     sa.Column("revision", sa.Text, primary_key=True),  # SHA-256 of the manifest
     sa.Column("manifest", sa.LargeBinary, nullable=False),  # canonical JSON
     sa.Column("cause", sa.Text, nullable=False),  # enacted POL-…, suspended POL-…, facts <name>, first use
-    sa.Column("log_size", sa.BigInteger, nullable=False),  # of the checkpoint it is bound to; 0: none was signed
+    sa.Column(
+        "log_size", sa.BigInteger, nullable=False
+    ),  # of the checkpoint it is bound to; 0: none was signed
     time_column("made_at"),
 )
 # The one bundle that decides, for all instances: one row.
@@ -90,13 +92,17 @@ decision = sa.Table(
     enum_column("outcome", Outcome),
     enum_column("severity", Severity),
     sa.Column("action_type", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),  # input.subject.id; emptied with the input when it is erased
+    sa.Column(
+        "subject", sa.Text, nullable=False
+    ),  # input.subject.id; emptied with the input when it is erased
     sa.Column("input", sa.LargeBinary),  # canonical JSON; none: erased
     sa.Column("salt", sa.LargeBinary),
     sha256_column("input_commitment"),  # HMAC-SHA256(salt, input), as the log has it
     sa.Column("revision", sa.Text, sa.ForeignKey("bundle.revision"), nullable=False),
     sa.Column("why", pg.JSONB, nullable=False),  # workflows.policy_enforcement.combine.Decided
-    sa.Column("latency_us", sa.Integer, nullable=False),  # of the engine and the combining, without the database
+    sa.Column(
+        "latency_us", sa.Integer, nullable=False
+    ),  # of the engine and the combining, without the database
     reference("asked_by", "person.id", nullable=True),
     time_column("made_at"),
     time_column("lapses_at", nullable=True),  # of a conditional grant: its last obligation's due time
@@ -193,7 +199,5 @@ appeal = sa.Table(
     time_column("decided_at", nullable=True),
     reference("decided_by", "person.id", nullable=True),
     sa.Column("granted", sa.Boolean),
-    sa.Index(
-        "uq_appeal_open", "restriction_id", unique=True, postgresql_where=sa.text("decided_at IS NULL")
-    ),
+    sa.Index("uq_appeal_open", "restriction_id", unique=True, postgresql_where=sa.text("decided_at IS NULL")),
 )
