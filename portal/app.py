@@ -23,6 +23,7 @@ import portal.api.demo
 import portal.api.openapi
 import portal.api.policies
 import portal.api.policy_creation
+import portal.api.policy_enforcement
 import portal.api.workflows
 import portal.pages.account
 import portal.pages.audit
@@ -72,6 +73,7 @@ PAGE_ROUTES = [
 API_ROUTES = [
     *portal.api.auth.routes,
     *portal.api.policy_creation.routes,
+    *portal.api.policy_enforcement.routes,
     *portal.api.policies.routes,
     *portal.api.ballots.routes,
     *portal.api.anchors.routes,

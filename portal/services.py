@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
@@ -14,12 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chain.config import ChainConfig
 from portal.database import begin_read, begin_unit, create_engine
+from portal.enforcement import keep_ready
 from portal.keys import chain_config
 from portal.limits import Limiter
 from portal.live import Live
 from portal.settings import Settings
 from portal.telemetry import Metrics
 from workflows.constitution.document import Constitution, load
+from workflows.policy_enforcement.engines.pool import EnginePool
+from workflows.policy_enforcement.rulebook import Rulebook
 from workflows.roles import SYSTEM, Actor
 from workflows.storage.unit import Unit
 
@@ -34,6 +39,7 @@ class Services:
     live: Live
     limiter: Limiter
     metrics: Metrics
+    rulebook: Rulebook
 
 
 def services(connection: ASGIConnection) -> Services:
@@ -59,19 +65,24 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     redis = Redis.from_pool(pool)
     live = Live(redis)
     limiter = Limiter(settings)
+    constitution = load(settings.constitution_file, settings.constitution_hash)
+    units = partial(begin_unit, engine, constitution=constitution, publish=live.publish)
+    rulebook = Rulebook(EnginePool(), units)
     try:
         async with live.running():
             yield Services(
                 settings=settings,
                 engine=engine,
                 redis=redis,
-                constitution=load(settings.constitution_file, settings.constitution_hash),
+                constitution=constitution,
                 chain=chain_config(settings),
                 live=live,
                 limiter=limiter,
                 metrics=Metrics(),
+                rulebook=rulebook,
             )
     finally:
+        await rulebook.engine.close()
         await limiter.close()
         await redis.aclose()
         await engine.dispose()
@@ -81,7 +92,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     async with open_services(app.state.settings) as opened:
         app.state.services = opened
-        yield
+        ready = asyncio.create_task(keep_ready(opened.rulebook, opened.live))
+        try:
+            yield
+        finally:
+            ready.cancel()
+            await asyncio.gather(ready, return_exceptions=True)
 
 
 async def _unit(request: Request) -> AsyncIterator[Unit]:

@@ -50,6 +50,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.decisions = Counter(
+            "governance_enforcement_decisions",
+            "Decisions made, by outcome and mode.",
+            ("outcome", "mode"),
+            registry=self.registry,
+        )
+        self.decision_time = Histogram(
+            "governance_enforcement_decision_seconds",
+            "Engine and combining of one decision, without the database.",
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
+            registry=self.registry,
+        )
+
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, never the path: an attacker chooses paths, and each label value is kept for good.
         route = scope.get("path_template") or "unmatched"

@@ -32,6 +32,7 @@ from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.audit_transparency.reports import making as reports
 from workflows.policy_creation import ballots
+from workflows.policy_enforcement import rules
 from workflows.storage.tables import idempotency
 from workflows.storage.unit import Unit
 
@@ -46,6 +47,7 @@ Units = Callable[[], AbstractAsyncContextManager[Unit]]
 
 async def sweep(units: Units, held: Services) -> None:
     """Open the ballots that are due, and close those whose time is over; each kind in a transaction of its own."""
+    await rules.judge_waiting(held.rulebook)
     async with units() as unit:
         opened = await ballots.open_due(unit, held.constitution.figures)
     async with units() as unit:

@@ -77,6 +77,12 @@ def paged(page: Page, request: Request) -> Response[dict[str, Any]]:
     return Response(content, headers={"Link": ", ".join(links)} if links else {})
 
 
+def idempotent_inside(handler: Callable[P, Awaitable[Any]]) -> Callable[P, Awaitable[Any]]:
+    """For a handler that opens its transaction late, and does what acts in a function that is `idempotent` itself."""
+    handler.idempotent = True  # type: ignore[attr-defined]
+    return handler
+
+
 def idempotent(handler: Callable[P, Awaitable[Any]]) -> Callable[P, Awaitable[Any]]:
     """For handlers that act: a request with an `Idempotency-Key` acts once, and its answer is kept with the act.
 

@@ -25,6 +25,8 @@ def _roles(payload: _Payload) -> str:
     return f"Offices changed from {before} to {after}."
 
 
+_OUTCOMES = {"allow": "Allowed", "conditional_allow": "Allowed with obligations", "deny": "Denied"}
+
 # type → (what the type is called, the sentence)
 KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
     "policy.drafted": ("Policy drafted", lambda p: "Drafted."),
@@ -41,6 +43,15 @@ KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
     "ballot.opened": ("Ballot opened", lambda p: f"The ballot opened for {p['electorate']} members."),
     "ballot.closed": ("Ballot closed", _outcome),
     "vote.cast": ("Vote cast", lambda p: "A vote was cast. Neither whose nor in which ballot is said here."),
+    "rule.refused": ("Rule refused", lambda p: f"Returned to its author before a ballot: {p['why']}"),
+    "bundle.activated": ("Rules activated", lambda p: f"{p['rules']} rules decide from now on ({p['cause']})."),
+    "bundle.rolled_back": ("Rules rolled back", lambda p: "An earlier bundle of rules decides again."),
+    "facts.set": ("Data set", lambda p: f"The data “{p['name']}” that rules read was set: {p['entries']} entries."),
+    "facts.removed": ("Data removed", lambda p: f"The data “{p['name']}” that rules read was removed."),
+    "decision.made": (
+        "Decision",
+        lambda p: f"{_OUTCOMES[p['outcome']]} “{p['action_type']}”{' (tried out)' if p['mode'] == 'dry_run' else ''}.",
+    ),
     "anchor.submitted": ("Anchor sent", lambda p: f"{_record(p)} was sent to Solana."),
     "anchor.confirmed": ("Anchor confirmed", lambda p: f"{_record(p)} is confirmed on Solana."),
     "anchor.finalized": ("Anchor final", lambda p: f"{_record(p)} is final on Solana."),

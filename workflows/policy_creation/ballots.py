@@ -37,6 +37,7 @@ from workflows.policy_creation.receipts import new_code
 from workflows.policy_creation.rules import applicable
 from workflows.policy_creation.tally import Counts, decide
 from workflows.policy_creation.views import ReceiptView
+from workflows.policy_enforcement import gate
 from workflows.roles import Role
 from workflows.storage.tables import ballot, elector, person, policy, vote, workflow_stage
 from workflows.storage.unit import Unit, new_id
@@ -45,7 +46,8 @@ __all__ = ["cast", "close_due", "eligibility", "open_ballot", "open_due"]
 
 
 async def open_due(unit: Unit, figures: Figures) -> list[str]:
-    """Open the ballot of every reviewed policy whose comment period is over. Answers with their references.
+    """Open the ballot of every reviewed policy whose comment period is over and whose rule was judged. Answers with those
+    that moved: a rule that does not pass the gate sends its policy back.
 
     Safe from several workers and as often as one likes: whoever comes second waits, and finds nothing to do.
     """
@@ -55,6 +57,7 @@ async def open_due(unit: Unit, figures: Figures) -> list[str]:
         .where(
             policy.c.state == PolicyState.PUBLIC_COMMENT,
             policy.c.comment_ends_at <= unit.now,
+            gate.may_be_asked(),
             *_may_try(unit, CreationStage.PUBLIC_COMMENT),
         )
         .order_by(policy.c.comment_ends_at, policy.c.id)
@@ -71,7 +74,26 @@ async def open_due(unit: Unit, figures: Figures) -> list[str]:
 
 
 async def _open(unit: Unit, figures: Figures, ref: str) -> None:
-    await open_ballot(unit, figures, await lock_policy(unit, ref))
+    row = await lock_policy(unit, ref)
+    why_not = await gate.pass_through(unit, row) if row["rule_engine"] else ""
+    if why_not:
+        await _return(unit, row, why_not)
+    else:
+        await open_ballot(unit, figures, row)
+
+
+async def _return(unit: Unit, row: dict[str, Any], why: str) -> None:
+    """Back to its author: a rule that machines could not apply is not put to the vote (§ 8.1)."""
+    await update_policy(unit, row, state=PolicyState.RETURNED, state_reason=why)
+    await stages.enter(unit, row["workflow_id"], CreationStage.STAKEHOLDER_REVIEW, WorkflowStatus.IN_PROGRESS)
+    await unit.record(
+        "rule.refused",
+        row["ref"],
+        version=row["current_version"],
+        version_sha256=row["version_sha256"],
+        why=why,
+    )
+    unit.publish(f"policy:{row['ref']}", "returned")
 
 
 def _may_try(unit: Unit, stage: CreationStage) -> tuple[sa.ColumnElement[bool], ...]:
@@ -216,6 +238,7 @@ async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
     else:
         unmet = " ".join(item.explanation for item in why.all_of if not item.met)
         await update_policy(unit, row, state=PolicyState.REJECTED, state_reason=unmet, decided_at=unit.now)
+        await gate.release_name(unit, row["id"])
         await stages.complete(unit, row["workflow_id"])
 
 

@@ -13,13 +13,14 @@ from workflows.policy_creation import records
 from workflows.policy_creation.lifecycle import insist_takes
 from workflows.policy_creation.loading import check_reason, lock_policy, update_policy
 from workflows.policy_creation.tally import Counts
+from workflows.policy_enforcement import bundle, gate
 from workflows.roles import insist, may_suspend
 from workflows.storage.tables import anchor, policy, workflow
 from workflows.storage.unit import Unit, new_id
 
 
 async def enact(unit: Unit, row: dict[str, Any], counts: Counts, electorate: int, ballot_root: str) -> None:
-    """Put the locked policy of a ballot that just passed in force, and queue its record for the chain."""
+    """Put the locked policy of a ballot that just passed in force, its rule too, and queue its record for the chain."""
     ref, version = row["ref"], row["current_version"]
     record = records.policy_record(
         ref=ref,
@@ -52,6 +53,8 @@ async def enact(unit: Unit, row: dict[str, Any], counts: Counts, electorate: int
         record_sha256=records.sha256_hex(record),
         anchor=str(anchor_id),
     )
+    if row["rule_engine"]:
+        await bundle.renew(unit, f"enacted {ref}")
     unit.publish(f"policy:{ref}", "enacted", anchor=str(anchor_id))
 
 
@@ -89,6 +92,9 @@ async def suspend(unit: Unit, ref: str, reason: str) -> None:
     await unit.record(
         "policy.suspended", ref, version=version, anchor=str(anchor_id), personal={"reason": said}
     )
+    if row["rule_engine"]:
+        await gate.release_name(unit, row["id"])
+        await bundle.renew(unit, f"suspended {ref}")
     unit.publish(f"policy:{ref}", "suspended", anchor=str(anchor_id))
 
 

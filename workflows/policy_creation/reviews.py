@@ -102,7 +102,8 @@ async def _move_on(
     reason: str,
 ) -> None:
     workflow_id = row["workflow_id"]
-    comments_over = row["comment_ends_at"] <= unit.now
+    # A rule is judged by the engine before the ballot, outside this transaction; the ballot opens with the job below.
+    comments_over = row["comment_ends_at"] <= unit.now and not row["rule_engine"]
     match after_review(decision, progress, comments_over=comments_over):
         case PolicyState.REJECTED:
             await update_policy(

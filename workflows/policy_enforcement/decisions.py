@@ -50,6 +50,7 @@ MOST_AT_ONCE = 500
 TRIES = 5
 CLOCK_SLACK = timedelta(seconds=2)  # by which the time a rule was told may differ from that of the log
 JOB = "violations"
+UNSTEADY = "The rules changed faster than they could be asked. Nothing is allowed by this."
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -71,6 +72,15 @@ class Owed(msgspec.Struct, frozen=True):
     due_at: datetime | None
 
 
+class Matched(msgspec.Struct, frozen=True):
+    """A rule that was asked. `said`: allow, deny, nothing, error."""
+
+    policy: str
+    version: int
+    rule: str
+    said: str
+
+
 class Ruling(msgspec.Struct, frozen=True):
     """A decision as it is answered."""
 
@@ -78,6 +88,7 @@ class Ruling(msgspec.Struct, frozen=True):
     mode: DecisionMode
     decided: Decided
     obligations: list[Owed]
+    matched: list[Matched]
     revision: str
     latency_us: int
     made_at: datetime
@@ -92,24 +103,50 @@ class _Draft(msgspec.Struct):
     latency_us: int
 
 
+class Considered(msgspec.Struct, frozen=True):
+    """What the rules say, before it is kept: under which bundle, and at what time they were told it is."""
+
+    bundle: Bundle
+    now: datetime
+    drafts: list[_Draft]
+
+
+class Outdated(Exception):
+    """Bundle or time changed between the asking and the keeping: ask again."""
+
+
 async def decide(
     rulebook: Rulebook, units: Units, asked: Sequence[Asked], actor: Actor | None
 ) -> list[Ruling]:
     """Decide each, in order, in one transaction. `units` opens it on behalf of `actor`.
 
-    Raises Refused, and Invalid for input that cannot be read: nothing is allowed by that.
+    Raises Refused, Unavailable, and Invalid for input that cannot be read: nothing is allowed by any of them.
     """
+    for _ in range(TRIES):
+        considered = await consider(rulebook, asked, actor)
+        try:
+            async with units() as unit:
+                return await keep(unit, rulebook, considered)
+        except Outdated:
+            continue
+    raise Unavailable(UNSTEADY)
+
+
+async def consider(rulebook: Rulebook, asked: Sequence[Asked], actor: Actor | None) -> Considered:
+    """Ask the rules, outside any transaction. Raises Refused, Invalid."""
     for mode in {item.mode for item in asked}:
         insist(may_ask_decision(actor) if mode == DecisionMode.ENFORCE else may_try_decision(actor))
     for number, item in enumerate(asked):
         check_input(item, f"/{number}" if len(asked) > 1 else "")
-    for _ in range(TRIES):
-        bundle, now = await rulebook.current(), await rulebook.now()
-        drafts = await _ask(rulebook, bundle, asked, now)
-        async with units() as unit:
-            if await _still_holds(unit, rulebook, bundle, now):
-                return await _keep(unit, bundle, drafts)
-    raise Unavailable("The rules changed faster than they could be asked. Nothing is allowed by this.")
+    bundle, now = await rulebook.current(), await rulebook.now()
+    return Considered(bundle, now, await _ask(rulebook, bundle, asked, now))
+
+
+async def keep(unit: Unit, rulebook: Rulebook, considered: Considered) -> list[Ruling]:
+    """Keep what was considered, if it still holds. Raises Outdated, for another round."""
+    if not await _still_holds(unit, rulebook, considered.bundle, considered.now):
+        raise Outdated
+    return await _keep(unit, considered.bundle, considered.drafts)
 
 
 def check_input(item: Asked, at: str = "") -> None:
@@ -251,7 +288,26 @@ def _ruling(unit: Unit, bundle: Bundle, draft: _Draft, decided: Decided) -> Ruli
              unit.now + timedelta(seconds=item.within_seconds) if binding else None)
         for item in decided.obligations
     ]  # fmt: skip
-    return Ruling(new_id(), draft.asked.mode, decided, owed, bundle.revision, draft.latency_us, unit.now)
+    return Ruling(
+        id=new_id(),
+        mode=draft.asked.mode,
+        decided=decided,
+        obligations=owed,
+        matched=_matched(bundle, draft.input, decided),
+        revision=bundle.revision,
+        latency_us=draft.latency_us,
+        made_at=unit.now,
+    )
+
+
+def _matched(bundle: Bundle, input: Input, decided: Decided) -> list[Matched]:
+    found = []
+    for rule in in_scope(bundle.manifest.rules, type_of(input)):
+        said = decided.said.get(rule.policy)
+        if said is not None:
+            word = "error" if said.error else "deny" if said.deny else "allow" if said.allow else "nothing"
+            found.append(Matched(rule.policy, rule.version, rule.declared.name, word))
+    return found
 
 
 def _row(unit: Unit, draft: _Draft, ruling: Ruling) -> dict[str, Any]:

@@ -71,6 +71,11 @@ class Rulebook:
             self.told(unit.now)
         return self.revision
 
+    async def peek(self) -> str | None:
+        """Which bundle is active, if any was ever made."""
+        async with self.units() as unit:
+            return await bundles.active_revision(unit.connection)
+
     def told(self, now: datetime) -> None:
         self.ahead = now - datetime.now(UTC)
 

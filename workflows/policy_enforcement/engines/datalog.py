@@ -15,8 +15,6 @@ from typing import Any
 import clingo
 
 from workflows.policy_enforcement.engines.datalog_gate import (
-    ANSWERS,
-    INPUT,
     Clause,
     Literal,
     check,
@@ -24,6 +22,7 @@ from workflows.policy_enforcement.engines.datalog_gate import (
     reached,
     read,
 )
+from workflows.policy_enforcement.engines.names import ANSWERS, INPUT
 from workflows.policy_enforcement.engines.rego import LONGEST, MOST_DENIALS, MOST_OBLIGATIONS
 from workflows.policy_enforcement.says import Facts, Input, Obligation, Said
 

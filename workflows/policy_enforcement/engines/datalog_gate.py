@@ -16,6 +16,7 @@ from clingo import ast
 from clingo.ast import ASTType, ComparisonOperator, Sign
 
 from workflows.kinds import Severity
+from workflows.policy_enforcement.engines.names import ABOUT, ANSWERS, INPUT
 from workflows.policy_enforcement.engines.rego_gate import (
     ACTION,
     LONGEST_SOURCE,
@@ -25,9 +26,6 @@ from workflows.policy_enforcement.engines.rego_gate import (
 )
 from workflows.policy_enforcement.says import ANY_ACTION, Checked, Declared, Problem, Reason
 
-INPUT = "input"
-ANSWERS = {"allow": 0, "deny": 1, "oblige": 3}
-ABOUT = {"name": 1, "actions": 1, "reason": 3}  # what a rule says of itself: written-out facts
 GRAVE = tuple(str(item) for item in Severity if item != Severity.NONE)
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -153,6 +154,13 @@ class EnginePool:
                 await self._load(engine, bundle)
             finally:
                 self._give_back(engine)
+
+    def describe(self) -> dict[str, str]:
+        """The engines by name, for people."""
+        return {
+            "Rego": f"OPA {version('opa-golib-python-bindings')} (opa-golib), embedded",
+            "Datalog": f"clingo {version('clingo')}, embedded",
+        }
 
     async def close(self) -> None:
         self.closed = True
