@@ -7,11 +7,13 @@ and anchoring picks up what the database says was begun.
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
@@ -32,7 +34,7 @@ from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.audit_transparency.reports import making as reports
 from workflows.policy_creation import ballots
-from workflows.policy_enforcement import rules
+from workflows.policy_enforcement import decisions, remediation, rules, violations
 from workflows.storage.tables import idempotency
 from workflows.storage.unit import Unit
 
@@ -55,9 +57,19 @@ async def sweep(units: Units, held: Services) -> None:
     if opened or closed:
         log.info("ballots_moved", opened=opened, closed=closed)
     async with units() as unit:
+        await violations.sweep(unit, held.constitution.figures)
+        await remediation.sweep(unit)
+    async with units() as unit:
         await reports.request_due(unit)
     # What waits for a checkpoint has a job that looks again; one more for each sweep would pile up while none is signed.
     await reports.make_due(units)
+
+
+async def notice(units: Units, held: Services, job: Job) -> None:
+    """Put denials on record, and answer them."""
+    denied = [UUID(each) for each in json.loads(job.payload or b"{}").get("decisions", [])]
+    async with units() as unit:
+        await violations.notice(unit, held.constitution.figures, denied)
 
 
 async def make_reports(units: Units) -> None:
@@ -84,6 +96,10 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.entrypoint("anchoring", on_failure="hold")
     async def anchor(job: Job) -> None:
         wake.set()  # the queue of anchors is rows; the job only says that there are new ones
+
+    @queue.entrypoint(decisions.JOB, on_failure="hold")
+    async def noticing(job: Job) -> None:
+        await _retried(job, partial(notice, units, held, job))
 
     @queue.entrypoint(reports.JOB, on_failure="hold")
     async def report(job: Job) -> None:

@@ -10,7 +10,7 @@ import re
 
 import msgspec
 
-from workflows.kinds import BallotMode, Strategy
+from workflows.kinds import BallotMode, Ladder, Strategy
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -22,6 +22,13 @@ class Mode(msgspec.Struct, frozen=True):
     """What is published of a vote at the close."""
 
     value: BallotMode
+    article: str
+
+
+class Rung(msgspec.Struct, frozen=True):
+    """How far up the ladder machines go by themselves."""
+
+    value: Ladder
     article: str
 
 
@@ -44,7 +51,12 @@ class Figures(msgspec.Struct, frozen=True):
     appeal_hours: Figure
     appeal_decision_working_days: Figure
     tiers: dict[str, Tier]
-    ballot_mode: Mode = Mode(BallotMode.SEALED, "programme")  # where the annex says nothing of it
+    # Where the annex says nothing of them:
+    ballot_mode: Mode = Mode(BallotMode.SEALED, "programme")
+    restriction_hours: Figure = Figure(24, "programme")
+    block_hours: Figure = Figure(168, "programme")
+    lockdown_hours: Figure = Figure(24, "programme")
+    automatic_remediation: Rung = Rung(Ladder.LOG_WARNING, "programme")
 
     def tier(self, strategy: Strategy) -> Tier:
         return self.tiers[strategy]
@@ -121,9 +133,11 @@ def read_figures(document: str) -> Figures:
     return figures
 
 
-def _single(name: str, value: str, article: str) -> Figure | Mode:
+def _single(name: str, value: str, article: str) -> Figure | Mode | Rung:
     if name == "ballot_mode":
         return Mode(BallotMode(value), article)
+    if name == "automatic_remediation":
+        return Rung(Ladder(value), article)
     return Figure(int(value), article)
 
 
@@ -132,6 +146,10 @@ def _check_floors(figures: Figures) -> None:
         value = getattr(figures, key).value
         if value < floor:
             raise AnnexError(f"{key} is {value}, below the programme's floor of {floor}.")
+    if figures.automatic_remediation.value == Ladder.EMERGENCY_LOCKDOWN:
+        raise AnnexError("An emergency lockdown is never automatic: it needs the council.")
+    if min(figures.restriction_hours.value, figures.block_hours.value, figures.lockdown_hours.value) < 1:
+        raise AnnexError("A restriction lasts at least an hour.")
     if set(figures.tiers) != set(Strategy):
         raise AnnexError("The annex must name the four tiers, each once.")
     ordered = [figures.tiers[strategy] for strategy in Strategy]
