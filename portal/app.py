@@ -24,6 +24,7 @@ import portal.api.openapi
 import portal.api.policies
 import portal.api.policy_creation
 import portal.api.policy_enforcement
+import portal.api.violations
 import portal.api.workflows
 import portal.pages.account
 import portal.pages.audit
@@ -74,6 +75,7 @@ API_ROUTES = [
     *portal.api.auth.routes,
     *portal.api.policy_creation.routes,
     *portal.api.policy_enforcement.routes,
+    *portal.api.violations.routes,
     *portal.api.policies.routes,
     *portal.api.ballots.routes,
     *portal.api.anchors.routes,

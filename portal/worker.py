@@ -34,7 +34,7 @@ from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.audit_transparency.reports import making as reports
 from workflows.policy_creation import ballots
-from workflows.policy_enforcement import decisions, remediation, rules, violations
+from workflows.policy_enforcement import decisions, remediation, replay, rules, violations
 from workflows.storage.tables import idempotency
 from workflows.storage.unit import Unit
 
@@ -56,6 +56,7 @@ async def sweep(units: Units, held: Services) -> None:
         closed = await ballots.close_due(unit, held.constitution.figures)
     if opened or closed:
         log.info("ballots_moved", opened=opened, closed=closed)
+    await replay.replay_waiting(held.rulebook)
     async with units() as unit:
         await violations.sweep(unit, held.constitution.figures)
         await remediation.sweep(unit)

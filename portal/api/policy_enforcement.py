@@ -63,7 +63,8 @@ class AskedIn(Input):
     )
     mode: DecisionMode = DecisionMode.ENFORCE
     policy_ref: Annotated[
-        str | None, Meta(description="A policy that has to be the one that allows it.", max_length=40)
+        Annotated[str, Meta(max_length=40)] | None,
+        Meta(description="A policy that has to be the one that allows it."),
     ] = None
 
     def asked(self) -> Asked:
@@ -401,6 +402,7 @@ async def list_facts(reader: NamedDependency[AsyncConnection]) -> Items[FactView
     guards=[requires(may_see_inputs)],
     tags=TAGS,
     summary="Read a data document",
+    description="Its value as rules read it. It may hold names of people, so that it is for who oversees.",
     responses=problems(401, 403, 404),
 )
 async def read_fact(name: FromPath[str], reader: NamedDependency[AsyncConnection]) -> FactAnswer:
@@ -415,7 +417,7 @@ async def read_fact(name: FromPath[str], reader: NamedDependency[AsyncConnection
     tags=TAGS,
     summary="Set a data document",
     description="In place of the one before. It is part of the bundle, so that a new one is active from now on.",
-    responses=problems(401, 403, 413, 415),
+    responses=problems(401, 403, 404, 413, 415),
 )
 async def put_fact(
     request: Request, name: FromPath[str], unit: NamedDependency[Unit], data: JSONBody[FactIn]
@@ -429,6 +431,7 @@ async def put_fact(
     guards=[requires(may_set_facts)],
     tags=TAGS,
     summary="Remove a data document",
+    description="Rules that read it find nothing there from now on.",
     responses=problems(401, 403, 404),
 )
 async def remove_fact(name: FromPath[str], unit: NamedDependency[Unit]) -> Activated:

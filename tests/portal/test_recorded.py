@@ -14,8 +14,9 @@ from litestar import Litestar
 from tests.conftest import arranged
 from tests.portal.api.walk import DRAFT, POLICIES, WORKFLOWS, jump, propose, review, vote
 from tests.portal.conftest import PASSWORD, with_forms
-from workflows.storage.tables import audit_entry
-from workflows.storage.unit import Unit
+from workflows.policy_enforcement import violations
+from workflows.storage.tables import audit_entry, decision, obligation
+from workflows.storage.unit import Unit, new_id
 
 SignIn = Callable[[str], Awaitable[httpx.AsyncClient]]
 # What takes a POST and changes nothing that governs, so that there is nothing to enter.
@@ -77,6 +78,7 @@ async def test_every_route_that_acts_enters_it(walk: Walk) -> None:
     await by_programs(walk)
     await by_forms(walk)
     await reporting(walk)
+    await enforcing(walk)
     await leaving(walk)
     silent = [route for route, entries in walk.recorded.items() if not entries]
     assert silent == [], "these acted without an entry"
@@ -159,6 +161,49 @@ async def by_forms(walk: Walk) -> None:
     await walk.take("POST /demo/clock", ada, "/demo/clock", data={"advance": "P7D"})
     farah = await walk.as_persona("farah")
     await walk.take(f"POST {one}/suspend", farah, f"{own}/suspend", data={"reason": "It did harm."})
+
+
+async def enforcing(walk: Walk) -> None:
+    """Decisions, and all that follows from one that is denied."""
+    omar, farah, ada, gita = [await walk.api(name) for name in ("jon", "farah", "ada", "gita")]
+    own, facts = "/api/v1/workflows/policy-enforcement", "/api/v1/enforcement/facts/board"
+    asked = {"action": {"type": "export"}, "subject": {"id": "m1"}}
+    await walk.take(f"POST {own}", omar, own, json=asked)
+    await walk.take(f"POST {own}/batch", omar, f"{own}/batch", json={"items": [asked]})
+    before = (await omar.get(f"{own}/status")).json()["bundle"]["revision"]
+    route = "/api/v1/enforcement/facts/{name:str}"
+    await walk.take(f"PUT {route}", omar, facts, json={"value": ["ada"]})
+    sent = {"revision": before, "reason": "It was better."}
+    await walk.take("POST /api/v1/enforcement/rollback", farah, "/api/v1/enforcement/rollback", json=sent)
+    await walk.take(f"DELETE {route}", omar, facts)
+    obligation = await denied_and_owed(walk)
+    sent = {"violation_id": "VIO-2026-0001", "action": "temporary_restriction", "reason": "Again."}
+    answer = await walk.take(f"POST {own}/remediate", farah, f"{own}/remediate", json=sent)
+    limited = f"/api/v1/restrictions/{answer.json()['restrictions'][-1]['id']}"
+    route = "/api/v1/restrictions/{restriction_id:uuid}"
+    answer = await walk.take(f"POST {route}/appeals", ada, f"{limited}/appeals", json={"reason": "No."})
+    sent = {"granted": False, "reason": "It stands."}
+    decide = answer.json()["links"]["decide"]
+    await walk.take("POST /api/v1/appeals/{appeal_id:uuid}/decision", gita, decide, json=sent)
+    await walk.take(f"POST {route}/lift", farah, f"{limited}/lift", json={"reason": "Enough."})
+    close = "/api/v1/violations/VIO-2026-0001/close"
+    await walk.take("POST /api/v1/violations/{ref:str}/close", farah, close, json={"reason": "Done."})
+    met = "POST /api/v1/obligations/{obligation_id:uuid}/met"
+    await walk.take(met, omar, f"/api/v1/obligations/{obligation}/met", json={"evidence": "Seen."})
+
+
+async def denied_and_owed(walk: Walk) -> str:
+    """A violation of the denials so far, as the worker makes it, and an obligation, put there by hand; its id."""
+    held = walk.app.state.services
+    async with held.rulebook.units() as unit:
+        found = list((await unit.connection.execute(sa.select(decision.c.id, decision.c.made_at))).all())
+        await violations.notice(unit, held.constitution.figures, [row.id for row in found])
+        id = new_id()
+        row = {"id": id, "decision_id": found[0].id, "key": "report", "text": "Report.",
+               "policy_ref": "POL-2026-0001", "due_at": found[0].made_at}  # fmt: skip
+        await unit.connection.execute(obligation.insert().values(row))
+        await arranged(unit.connection)
+    return str(id)
 
 
 async def reporting(walk: Walk) -> None:

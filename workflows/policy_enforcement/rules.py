@@ -21,7 +21,7 @@ from workflows.policy_enforcement.combine import Decided, RuleInForce, combine, 
 from workflows.policy_enforcement.engines.pool import CHECKING, TooSlow
 from workflows.policy_enforcement.engines.worker import Question
 from workflows.policy_enforcement.rulebook import Engine, Rulebook, Units, type_of
-from workflows.policy_enforcement.says import Checked, Declared, Problem, Said
+from workflows.policy_enforcement.says import Declared, Problem, Said
 from workflows.storage.tables import policy, policy_version, rule_check
 
 CANDIDATE = "this rule"
@@ -93,7 +93,8 @@ async def examine(
     problems = _misread(rule.examples)
     if problems:
         return Report(checked.declared, problems)
-    alone, among = _with(bundle, rule, checked, of, alone=True), _with(bundle, rule, checked, of)
+    among = with_rule(bundle, rule, checked.declared, of)
+    alone = _made(bundle, [], (rule, checked.declared, of))
     try:
         return await _among(engine, rule, checked.declared, bundle, alone, among, others, of)
     except TooSlow:
@@ -144,18 +145,31 @@ def _misread(examples: list[dict[str, Any]]) -> list[Problem]:
     return problems
 
 
-def _with(bundle: Bundle, rule: RuleDraft, checked: Checked, of: str, *, alone: bool = False) -> Bundle:
-    """The bundle with the rule in it, in place of an earlier version of the same policy; or the rule alone."""
-    assert checked.declared is not None
-    digest = hashlib.sha256(rule.source.encode()).hexdigest()
-    mine = RuleInForce(of, 0, digest, rule.engine, digest, checked.declared)
-    kept = [] if alone else [
-        item for item in bundle.manifest.rules
-        if item.policy != of and item.declared.name != checked.declared.name
-    ]  # fmt: skip
-    rules = sorted([*kept, mine], key=lambda item: item.policy)
+def with_rule(bundle: Bundle, rule: RuleDraft, declared: Declared, of: str) -> Bundle:
+    """The bundle with the rule in it, in place of an earlier version of the same policy or a rule of the same name."""
+    kept = [
+        item for item in bundle.manifest.rules if item.policy != of and item.declared.name != declared.name
+    ]
+    return _made(bundle, kept, (rule, declared, of))
+
+
+def without(bundle: Bundle, of: str) -> Bundle:
+    """The bundle without the rule of a policy, if that has one in it."""
+    kept = [item for item in bundle.manifest.rules if item.policy != of]
+    return bundle if len(kept) == len(bundle.manifest.rules) else _made(bundle, kept, None)
+
+
+def _made(bundle: Bundle, kept: list[RuleInForce], added: tuple[RuleDraft, Declared, str] | None) -> Bundle:
+    """A bundle that never becomes active, to ask what would be."""
+    sources = {item.policy: bundle.sources[item.policy] for item in kept}
+    mine = []
+    if added:
+        rule, declared, of = added
+        digest = hashlib.sha256(rule.source.encode()).hexdigest()
+        mine = [RuleInForce(of, 0, digest, rule.engine, digest, declared)]
+        sources[of] = rule.source
+    rules = sorted([*kept, *mine], key=lambda item: item.policy)
     manifest = Manifest(FORMAT, LogPoint(0, ""), rules, bundle.manifest.facts)
-    sources = {item.policy: bundle.sources[item.policy] for item in kept} | {of: rule.source}
     return Bundle(revision_of(manifest), manifest, sources, bundle.facts)
 
 
