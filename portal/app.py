@@ -32,11 +32,13 @@ import portal.pages.chain
 import portal.pages.constitution
 import portal.pages.demo
 import portal.pages.drafting
+import portal.pages.enforcement
 import portal.pages.home
 import portal.pages.policies
 import portal.pages.reviews
 import portal.pages.transparency
 import portal.pages.verify
+import portal.pages.violations
 import portal.pages.votes
 import portal.pages.workflows
 from portal import health, live, tlog
@@ -64,6 +66,8 @@ PAGE_ROUTES = [
     *portal.pages.reviews.routes,
     *portal.pages.votes.routes,
     *portal.pages.verify.routes,
+    *portal.pages.enforcement.routes,
+    *portal.pages.violations.routes,
     *portal.pages.constitution.routes,
     *portal.pages.chain.routes,
     *portal.pages.audit.routes,

@@ -114,6 +114,9 @@ async def _unit(request: Request) -> AsyncIterator[Unit]:
         yield unit
 
 
+acting = asynccontextmanager(_unit)  # for a handler that has to ask an engine before its transaction begins
+
+
 async def _reader(request: Request) -> AsyncIterator[AsyncConnection]:
     async with begin_read(services(request).engine) as connection:
         yield connection
@@ -144,4 +147,4 @@ dependencies = {
     "constitution": Provide(_constitution),
 }
 
-__all__ = ["Services", "dependencies", "lifespan", "open_services", "services"]
+__all__ = ["Services", "acting", "dependencies", "lifespan", "open_services", "services"]

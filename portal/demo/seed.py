@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,15 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from portal.auth.passwords import hash_password
+from portal.demo import actions
 from portal.demo.people import PASSWORD, PERSONAS, members
 from workflows.constitution.document import Constitution
 from workflows.kinds import Choice, Decision
 from workflows.policy_creation import ballots, discussion, drafts, implementation, reviews
 from workflows.policy_creation.views import PolicyDraft, RuleDraft
+from workflows.policy_enforcement import rules
+from workflows.policy_enforcement.engines.pool import EnginePool
+from workflows.policy_enforcement.rulebook import Rulebook
 from workflows.roles import SYSTEM, Actor, Role
 from workflows.storage import tables
 from workflows.storage.unit import Unit, governance_now, new_id
@@ -44,8 +49,13 @@ async def seed(engine: AsyncEngine, constitution: Constitution) -> bool:
         await _organisation(connection)
         people = await _people(connection, now)
         electorate = [actor for actor in people.values() if Role.MEMBER in actor.roles]
-        for story in _stories():
-            await _Story(connection, constitution, people, electorate, now, story).play()
+        engines = EnginePool()
+        try:
+            for story in _stories():
+                await _Story(connection, constitution, people, electorate, now, story, engines).play()
+            await actions.record(connection, constitution, people["jon"], now, engines)
+        finally:
+            await engines.close()
     return True
 
 
@@ -109,6 +119,7 @@ class _Story:
         electorate: list[Actor],
         now: datetime,
         story: dict[str, Any],
+        engines: EnginePool,
     ) -> None:
         self.connection, self.constitution, self.people = connection, constitution, people
         self.electorate, self.now, self.story = electorate, now, story
@@ -116,6 +127,12 @@ class _Story:
         self.clock = now - timedelta(days=story["days_ago"], minutes=90)
         self.chance = random.Random(story["title"])  # noqa: S311  the demo's own dice, the same each time
         self.ref = ""
+        self.rulebook = Rulebook(engines, self._units)
+
+    @asynccontextmanager
+    async def _units(self) -> AsyncIterator[Unit]:
+        """The seed is one transaction, in which engines are asked as well: nobody waits for it."""
+        yield self.unit(SYSTEM)
 
     def unit(self, who: str | Actor, **later: float) -> Unit:
         """A unit for `who`, so much later than the last one, never in the future."""
@@ -151,6 +168,8 @@ class _Story:
             await discussion.comment(self.unit(comment["by"], minutes=7), self.ref, comment["text"])
         for review in s["reviews"]:
             await self._review(review)
+        if "rule" in s:
+            await rules.judge_waiting(self.rulebook)
         if end == "in_review_amended":
             await self._amend()
         elif end == "withdrawn":
@@ -199,8 +218,7 @@ class _Story:
     async def _vote(self) -> None:
         """Open the ballot when its time has come, cast the votes evenly over it, close it if it is over."""
         if (ballot := await self._ballot()) is None:
-            comment_days = (await self._policy())["comment_ends_at"]
-            self.clock = comment_days + timedelta(seconds=1)
+            self.clock = max(self.clock, (await self._policy())["comment_ends_at"] + timedelta(seconds=1))
             await ballots.open_due(self.unit(SYSTEM), self.figures)
             ballot = await self._ballot()
         assert ballot is not None, f"the ballot of {self.ref} did not open"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,14 +17,16 @@ from portal.pages.forms import form
 from portal.pages.policies import one_of
 from portal.pages.refusals import attempt, field_errors
 from portal.pages.render import fragment, page, see_other
+from portal.services import acting, services
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
-from workflows.errors import Conflict, FieldError, Invalid
+from workflows.errors import Conflict, FieldError, Invalid, Unavailable
 from workflows.kinds import Category, PolicyState, Priority, RuleEngine, Strategy
 from workflows.markdown import to_html
 from workflows.policy_creation import drafts, queries
 from workflows.policy_creation.lifecycle import insist_takes
 from workflows.policy_creation.views import PolicyDraft, PolicyView, RuleDraft
+from workflows.policy_enforcement import rules
 from workflows.roles import Actor, insist, may_declare_emergency, may_edit, may_propose
 from workflows.storage.unit import Unit
 
@@ -61,7 +64,6 @@ async def new(
 @post("/policies", guards=[public], status_code=303)
 async def create(
     request: Request,
-    unit: NamedDependency[Unit],
     constitution: NamedDependency[Constitution],
     actor: NamedDependency[Actor | None],
 ) -> Response:
@@ -72,13 +74,17 @@ async def create(
         return _page(request, figures, actor, None, values, status=401, notice=SIGNED_OUT)
     insist(may_propose(actor))
     wish = (await form(request)).get("do")
+    report, problem = await _judged(request, values)
     if wish == "preview":
-        return _page(request, figures, actor, None, values, previewed=True)
+        return _page(request, figures, actor, None, values, previewed=True, report=report, unjudged=problem)
     try:
-        async with attempt(unit):
-            ref = await drafts.create(unit, figures, _checked(values), submit=wish == "submit")
+        draft = _checked(values)
+        _insist_sound(report, wish)
+        async with acting(request) as unit:
+            ref = await drafts.create(unit, figures, draft, submit=wish == "submit")
     except Invalid as refusal:
-        return _page(request, figures, actor, None, values, status=422, errors=field_errors(refusal, "text"))
+        errors = field_errors(refusal, "text")
+        return _page(request, figures, actor, None, values, status=422, errors=errors, report=report)
     done = "is submitted. Reviewers can read it now." if wish == "submit" else "is kept as a draft."
     return see_other(f"/policies/{ref}", ("success", f"{ref} {done}"))
 
@@ -87,7 +93,8 @@ async def create(
 async def preview(request: Request, constitution: NamedDependency[Constitution]) -> Response:
     """What applies to the text as it is being written; asked for by htmx."""
     values = await _values(request)
-    context = _shown(values, constitution.figures, previewed=True)
+    report, problem = await _judged(request, values)
+    context = _shown(values, constitution.figures, previewed=True, report=report, unjudged=problem)
     return fragment(request, "fragments/policies/draft_preview.html", **context)
 
 
@@ -109,32 +116,70 @@ async def edit(
 async def amend(
     request: Request,
     ref: FromPath[str],
-    unit: NamedDependency[Unit],
     constitution: NamedDependency[Constitution],
     actor: NamedDependency[Actor | None],
 ) -> Response:
     """Open to all for the same reason as `create`."""
     values = await _values(request)
     figures = constitution.figures
-    policy = await queries.policy(unit.connection, figures, ref)
-    if actor is None:
-        return _page(request, figures, actor, policy, values, status=401, notice=SIGNED_OUT)
-    insist(may_edit(actor, policy.author.id))
-    wish = (await form(request)).get("do")
-    if wish == "preview":
-        return _page(request, figures, actor, policy, values, previewed=True)
-    try:
-        async with attempt(unit):
-            said = await _amend(unit, figures, policy, values, submit=wish == "submit")
-    except Invalid as refusal:
-        return _page(
-            request, figures, actor, policy, values, status=422, errors=field_errors(refusal, "text")
-        )
-    except Conflict as refusal:
-        if refusal.code != "stale_revision":
-            raise
-        return _stale(request, figures, actor, policy, values)
+    report, problem = await _judged(request, values, ref)
+    wish = (await form(request)).get("do", "")
+    async with acting(request) as unit:
+        policy = await queries.policy(unit.connection, figures, ref)
+        show = partial(_page, request, figures, actor, policy, values, report=report, unjudged=problem)
+        if actor is None:
+            return show(status=401, notice=SIGNED_OUT)
+        insist(may_edit(actor, policy.author.id))
+        if wish == "preview":
+            return show(previewed=True)
+        try:
+            async with attempt(unit):
+                if policy.state != PolicyState.DRAFT:
+                    wish = "submit"  # an amendment goes to its review at once
+                _insist_sound(report, wish)
+                said = await _amend(unit, figures, policy, values, submit=wish == "submit")
+        except Invalid as refusal:
+            return show(status=422, errors=field_errors(refusal, "text"))
+        except Conflict as refusal:
+            if refusal.code != "stale_revision":
+                raise
+            return _stale(request, figures, actor, policy, values)
     return see_other(f"/policies/{ref}", ("success", said))
+
+
+async def _judged(
+    request: Request, values: Values, ref: str | None = None
+) -> tuple[rules.Report | None, str]:
+    """What is found of the rule as it is written; without one, or where its form is not whole yet, nothing."""
+    rule, errors = _rule(values)
+    if (
+        rule is None
+        or errors
+        or not rule.source.strip()
+        or not all(set(each) == {"input", "expect"} for each in rule.examples)
+    ):
+        return None, ""
+    try:
+        return await rules.judge(services(request).rulebook, rule, of=ref or rules.CANDIDATE), ""
+    except Unavailable as refusal:
+        return None, f"The rule cannot be looked at now: {refusal.detail}"
+
+
+def _insist_sound(report: rules.Report | None, wish: str) -> None:
+    """A draft may be kept with a rule that does not run; it is not handed in with one. Raises Invalid."""
+    if wish != "submit" or report is None or report.passed:
+        return
+    errors = [
+        FieldError("/rule/source", f"{f'Line {item.line}: ' if item.line else ''}{item.message}")
+        for item in report.problems
+    ]
+    errors += [FieldError("/rule/source", item.text) for item in report.conflicts]
+    errors += [
+        FieldError("/rule/examples", f"Example {item.number} should give {item.expect} and gives {item.got}.")
+        for item in report.examples
+        if not item.passed
+    ]
+    raise Invalid("The rule cannot go to a ballot like this.", errors=tuple(errors))
 
 
 async def _amend(unit: Unit, figures: Figures, policy: PolicyView, values: Values, *, submit: bool) -> str:
@@ -266,14 +311,23 @@ def _checked(values: Values) -> PolicyDraft:
     return draft
 
 
-def _shown(values: Values, figures: Figures, *, previewed: bool) -> dict[str, Any]:
-    """What applies to the text, and how it will read."""
+def _shown(
+    values: Values,
+    figures: Figures,
+    *,
+    previewed: bool,
+    report: rules.Report | None = None,
+    unjudged: str = "",
+) -> dict[str, Any]:
+    """What applies to the text, how it will read, and what was found of its rule."""
     draft, _ = _draft(values)
     known = values["category"] in set(Category)
     return {
         "preview": drafts.preview(draft, figures) if known else None,
         "problem": "Choose a category, and what applies to your text stands here.",
         "html": to_html(draft.text) if previewed else None,
+        "report": report,
+        "unjudged": unjudged,
     }
 
 
@@ -288,6 +342,8 @@ def _page(
     errors: dict[str, str] | None = None,
     notice: dict[str, str] | None = None,
     previewed: bool = False,
+    report: rules.Report | None = None,
+    unjudged: str = "",
 ) -> Response:
     heading, lead = "Write a policy", "What is submitted does not change any more; you can still amend it."
     if policy and policy.state == PolicyState.DRAFT:
@@ -308,7 +364,7 @@ def _page(
         errors=errors or {},
         notice=notice,
         may_emergency=bool(may_declare_emergency(actor)) or values["emergency"] == "true",
-        **_shown(values, figures, previewed=previewed),
+        **_shown(values, figures, previewed=previewed, report=report, unjudged=unjudged),
     )
 
 

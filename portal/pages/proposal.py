@@ -89,7 +89,9 @@ def tabs(policy: PolicyView, current: str) -> list[dict[str, Any]]:
         ("review", "Review", policy.state != PolicyState.DRAFT),
         ("ballot", "Ballot", policy.ballot is not None),
         ("results", "Results", after_vote),
+        ("impact", "Impact", policy.version.rule is not None),
         ("implementation", "In force", policy.state in WAS_ENACTED),
+        ("enforcement", "Enforcement", policy.version.rule is not None),
         ("timeline", "Timeline", True),
         ("verify", "Verify", policy.state in WAS_ENACTED),
     ]

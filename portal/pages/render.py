@@ -195,7 +195,12 @@ def _nav(path: str, actor: Actor | None) -> list[dict[str, Any]]:
     items = [("/policies", "Policies"), ("/votes", "Votes")]
     if actor and actor.has(Role.REVIEWER, Role.COUNCIL):
         items.append(("/reviews", "Reviews"))
-    items += [("/constitution", "Constitution"), ("/audit", "Audit"), ("/transparency", "Transparency")]
+    items += [
+        ("/enforcement", "Enforcement"),
+        ("/constitution", "Constitution"),
+        ("/audit", "Audit"),
+        ("/transparency", "Transparency"),
+    ]
     return [
         {"href": href, "text": text, "current": path == href or path.startswith(f"{href}/")}
         for href, text in items

@@ -132,14 +132,16 @@ async def decide(
     raise Unavailable(UNSTEADY)
 
 
-async def consider(rulebook: Rulebook, asked: Sequence[Asked], actor: Actor | None) -> Considered:
-    """Ask the rules, outside any transaction. Raises Refused, Invalid."""
+async def consider(
+    rulebook: Rulebook, asked: Sequence[Asked], actor: Actor | None, *, now: datetime | None = None
+) -> Considered:
+    """Ask the rules, outside any transaction, at present or at another time of the log. Raises Refused, Invalid."""
     for mode in {item.mode for item in asked}:
         insist(may_ask_decision(actor) if mode == DecisionMode.ENFORCE else may_try_decision(actor))
     for number, item in enumerate(asked):
         check_input(item, f"/{number}" if len(asked) > 1 else "")
-    bundle, now = await rulebook.current(), await rulebook.now()
-    return Considered(bundle, now, await _ask(rulebook, bundle, asked, now))
+    bundle, at = await rulebook.current(), now or await rulebook.now()
+    return Considered(bundle, at, await _ask(rulebook, bundle, asked, at))
 
 
 async def keep(unit: Unit, rulebook: Rulebook, considered: Considered) -> list[Ruling]:
