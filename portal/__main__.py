@@ -1,4 +1,4 @@
-"""`python -m portal [web|worker|migrate|person|rehearse|demo]`; without a word, everything."""
+"""`python -m portal [web|worker|--service pgc|migrate|person|rehearse|demo]`; without a word, everything."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def main(arguments: list[str]) -> None:
                 web(settings)
             case ["worker"]:
                 worker(settings)
+            case ["--service", "pgc"]:
+                pgc(settings)
             case ["migrate"]:
                 migrate(settings)
             case ["person", *rest]:
@@ -74,6 +76,30 @@ def web(settings: Settings) -> None:
         log_config=None,
         timeout_graceful_shutdown=3,
         ws_max_size=64 * 1024,
+    )
+
+
+def pgc(settings: Settings) -> None:
+    """The engines of policy enforcement as a service."""
+    import uvicorn
+
+    from portal.keys import with_jwt_secret
+    from portal.pgc import create_service, port_of
+    from portal.telemetry import configure_logging
+
+    configure_logging(settings.log_level)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    uvicorn.run(
+        create_service(with_jwt_secret(settings)),
+        host=settings.host,
+        port=port_of(settings),
+        loop="uvloop",
+        http="httptools",
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=3,
     )
 
 

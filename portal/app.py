@@ -20,6 +20,7 @@ import portal.api.bundles
 import portal.api.chain
 import portal.api.constitution
 import portal.api.demo
+import portal.api.opa
 import portal.api.openapi
 import portal.api.policies
 import portal.api.policy_creation
@@ -79,6 +80,7 @@ API_ROUTES = [
     *portal.api.auth.routes,
     *portal.api.policy_creation.routes,
     *portal.api.policy_enforcement.routes,
+    *portal.api.opa.routes,
     *portal.api.violations.routes,
     *portal.api.policies.routes,
     *portal.api.ballots.routes,

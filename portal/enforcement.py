@@ -32,7 +32,5 @@ async def keep_ready(rulebook: Rulebook, live: Live) -> None:
 
 
 async def _prepare(rulebook: Rulebook) -> None:
-    """A bundle without rules is decided without any engine."""
-    revision = await rulebook.peek()
-    if revision and (await rulebook.load(revision)).manifest.rules:
+    if await rulebook.peek():
         await rulebook.prepare()

@@ -1,7 +1,7 @@
 """Is it alive, is it ready, how is it doing: `/healthz`, `/readyz`, `/metrics`.
 
-Ready means that the database and Redis answer. The chain is reported but does not decide: while it is away, drafting,
-reviewing and voting go on, and anchors wait in their queue.
+Ready means that the database and Redis answer. Chain and rules are reported but do not decide: while they are away,
+drafting, reviewing and voting go on, anchors wait in their queue, and what rules would have to allow is denied.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ async def readyz(request: Request) -> Response[dict[str, Any]]:
     }
     ready = all(check["ok"] for check in checks.values())
     checks["chain"] = await _check(lambda: _seen_of_chain(held))
+    checks["bundle"] = await _check(lambda: _bundle_at_hand(held))
     return Response({"ready": ready, "checks": checks}, status_code=200 if ready else 503)
 
 
@@ -81,17 +82,26 @@ async def _seen_of_chain(held: Services) -> str | None:
     return None if row["reachable"] and row["may_anchor"] else row["reason"] or "The chain does not answer."
 
 
+async def _bundle_at_hand(held: Services) -> str | None:
+    """Reported like the chain: while rules cannot be asked, actions are denied and people go on deciding."""
+    revision = await held.rulebook.peek()
+    if revision in (None, held.rulebook.prepared):
+        return None
+    return "The active bundle is not loaded yet, or its engine is away."
+
+
 @get("/metrics", guards=[public], include_in_schema=False)
 async def metrics(request: Request) -> Response[bytes]:
     """Prometheus' text format; for this machine, or with METRICS_TOKEN as a bearer token."""
     held = services(request)
-    if not held.settings.prometheus_enabled or not _may_scrape(request, held.settings.metrics_token):
+    if not held.settings.prometheus_enabled or not may_scrape(request, held.settings.metrics_token):
         raise NotFound("There is nothing at this address.")
     body = generate_latest(held.metrics.registry) + await _from_database(held)
     return Response(body, media_type="text/plain; version=0.0.4", headers={"Cache-Control": "no-store"})
 
 
-def _may_scrape(request: Request, token: str | None) -> bool:
+def may_scrape(request: Request, token: str | None) -> bool:
+    """Whether it shows `token`, or, where none is set, comes from this machine."""
     if token is not None:
         shown = request.headers.get("authorization", "")
         return hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())

@@ -145,7 +145,8 @@ class Live:
                 yield told
         while True:
             try:
-                told = await asyncio.wait_for(listener.queue.get(), KEEP_ALIVE)
+                async with asyncio.timeout(KEEP_ALIVE):
+                    told = await listener.queue.get()
             except TimeoutError:
                 yield None
                 continue
@@ -183,8 +184,8 @@ def topics_of(given: str) -> list[str]:
     wrong = [topic for topic in topics if not TOPIC.fullmatch(topic)]
     if wrong or not topics or len(topics) > MOST_TOPICS:
         detail = (
-            f"topics must name 1 to {MOST_TOPICS} of policy:…, ballot:…, anchor:…, workflow:…, violation:…, chain, clock, log, "
-            "enforcement."
+            f"topics must name 1 to {MOST_TOPICS} of policy:…, ballot:…, anchor:…, workflow:…, violation:…, "
+            "chain, clock, log, enforcement."
         )
         raise Invalid(
             detail, errors=(FieldError("query:/topics", wrong[0][:80] if wrong else "none, or too many"),)
@@ -199,7 +200,7 @@ async def socket(socket: WebSocket) -> None:
         topics = topics_of(socket.query_params.get("topics", ""))
     except Invalid as error:
         await socket.accept()
-        await socket.close(code=4422, reason=error.detail[:120])
+        await socket.close(code=4422, reason=_fitting(error.detail))
         return
     await socket.accept()
     async with socket.app.state.services.live.listening(topics, _just_now()) as events:
@@ -213,6 +214,11 @@ async def socket(socket: WebSocket) -> None:
             await asyncio.gather(gone, speaking, return_exceptions=True)
     with suppress(Exception):  # it may be gone already
         await socket.close(code=1012)
+
+
+def _fitting(reason: str) -> str:
+    """As much of it as a close frame takes: 123 bytes (RFC 6455, § 5.5)."""
+    return reason.encode()[:123].decode(errors="ignore")
 
 
 async def _until_gone(socket: WebSocket) -> None:

@@ -15,6 +15,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chain.config import ChainConfig
+from portal.auth.tokens import service_token
 from portal.database import begin_read, begin_unit, create_engine
 from portal.enforcement import keep_ready
 from portal.keys import chain_config
@@ -23,8 +24,11 @@ from portal.live import Live
 from portal.settings import Settings
 from portal.telemetry import Metrics
 from workflows.constitution.document import Constitution, load
+from workflows.policy_enforcement.engines.opa import OpaServer
+from workflows.policy_enforcement.engines.pgc import NAME as PGC
+from workflows.policy_enforcement.engines.pgc import PgcService
 from workflows.policy_enforcement.engines.pool import EnginePool
-from workflows.policy_enforcement.rulebook import Rulebook
+from workflows.policy_enforcement.rulebook import Engine, Rulebook
 from workflows.roles import SYSTEM, Actor
 from workflows.storage.unit import Unit
 
@@ -40,6 +44,20 @@ class Services:
     limiter: Limiter
     metrics: Metrics
     rulebook: Rulebook
+
+
+def engine_for(settings: Settings, metrics: Metrics) -> Engine:
+    """What runs the rules: a PGC service, an OPA server, or processes of our own."""
+    if settings.pgc_service_url:
+        secret = settings.jwt_secret or ""
+        return PgcService(
+            settings.pgc_service_url,
+            lambda: {"Authorization": f"Bearer {service_token(secret, PGC)}"},
+            metrics.observe_service,
+        )
+    if settings.opa_url:
+        return OpaServer(settings.opa_url, EnginePool(), metrics.observe_service)
+    return EnginePool()
 
 
 def services(connection: ASGIConnection) -> Services:
@@ -67,7 +85,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     limiter = Limiter(settings)
     constitution = load(settings.constitution_file, settings.constitution_hash)
     units = partial(begin_unit, engine, constitution=constitution, publish=live.publish)
-    rulebook = Rulebook(EnginePool(), units)
+    metrics = Metrics()
+    rulebook = Rulebook(engine_for(settings, metrics), units)
     try:
         async with live.running():
             yield Services(
@@ -78,7 +97,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 chain=chain_config(settings),
                 live=live,
                 limiter=limiter,
-                metrics=Metrics(),
+                metrics=metrics,
                 rulebook=rulebook,
             )
     finally:
@@ -96,8 +115,9 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            ready.cancel()
-            await asyncio.gather(ready, return_exceptions=True)
+            while not ready.done():  # again, where a library below lost the first one
+                ready.cancel()
+                await asyncio.wait([ready], timeout=1)
 
 
 async def _unit(request: Request) -> AsyncIterator[Unit]:

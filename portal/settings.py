@@ -170,6 +170,8 @@ class Settings:
     max_concurrent_workflows: int = _var(_whole(1, 1_000_000), 1000)
     response_time_target_ms: int = _var(_whole(1, 600_000), 500)
     availability_target_percent: float = _var(_percent, 99.9)
+    opa_url: str | None = _var(_url("http", "https"), None)
+    opa_bundle_token: str | None = _var(_secret, None, secret=True)
     gs_service_url: str | None = _var(_url("http", "https"), None)
     pgc_service_url: str | None = _var(_url("http", "https"), None)
     ac_service_url: str | None = _var(_url("http", "https"), None)
@@ -191,6 +193,8 @@ class Settings:
         settings = cls(**values)
         if settings.solana_rpc_url is None and settings.cluster not in (LOCALNET, *PUBLIC_RPC):
             raise SettingsError("SOLANA_RPC_URL must be set for a SOLANA_CLUSTER with a name of your own.")
+        if settings.opa_url and settings.pgc_service_url:
+            raise SettingsError("OPA_URL and PGC_SERVICE_URL cannot both be set: one of them runs the rules.")
         return settings
 
     def to_environment(self) -> dict[str, str]:

@@ -50,6 +50,19 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.service_requests = Counter(
+            "governance_service_requests",
+            "Requests to services elsewhere, by how they ended; refused: not sent, as the service is away.",
+            ("service", "outcome"),
+            registry=self.registry,
+        )
+        self.service_time = Histogram(
+            "governance_service_response_time_seconds",
+            "From a request to a service elsewhere to the end of its answer.",
+            ("service",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
         self.decisions = Counter(
             "governance_enforcement_decisions",
             "Decisions made, by outcome and mode.",
@@ -62,6 +75,11 @@ class Metrics:
             buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
             registry=self.registry,
         )
+
+    def observe_service(self, service: str, outcome: str, seconds: float) -> None:
+        self.service_requests.labels(service, outcome).inc()
+        if outcome != "refused":
+            self.service_time.labels(service).observe(seconds)
 
     def observe(self, scope: Scope, status: int, seconds: float) -> None:
         # The route's template, never the path: an attacker chooses paths, and each label value is kept for good.

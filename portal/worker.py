@@ -28,7 +28,7 @@ from chain import anchoring
 from chain.config import AnchorPolicy
 from migrations import async_url
 from portal.database import APP, begin_unit
-from portal.keys import log_key, with_authority
+from portal.keys import log_key, with_authority, with_jwt_secret
 from portal.log import keep_log, publish_verifiers
 from portal.services import Services, open_services
 from portal.settings import Settings
@@ -154,7 +154,8 @@ async def keep_anchoring(units: Units, held: Services, wake: asyncio.Event) -> N
         except Exception as error:  # the next pass starts from the database again
             log.exception("anchoring_failed", error=repr(error))
         with suppress(TimeoutError):
-            await asyncio.wait_for(wake.wait(), LOOK_AT_CHAIN if pause is None else min(pause, LOOK_AT_CHAIN))
+            async with asyncio.timeout(LOOK_AT_CHAIN if pause is None else min(pause, LOOK_AT_CHAIN)):
+                await wake.wait()
         wake.clear()
 
 
@@ -175,7 +176,7 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    settings = with_authority(settings)
+    settings = with_authority(with_jwt_secret(settings))
     log_key(settings)  # one that cannot be read ends the worker here, with its reason
     async with open_services(settings) as held, opened_pool(settings) as pool:
         units: Units = partial(

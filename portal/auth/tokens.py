@@ -47,6 +47,24 @@ def session_of(secret: str, token: str, audience: Audience) -> UUID | None:
         return None
 
 
+def service_token(secret: str, service: str) -> str:
+    """What a portal shows to one of its services; good for a minute."""
+    now = datetime.now(UTC)
+    claims = {"iss": ISSUER, "aud": f"service:{service}", "iat": now, "exp": now + timedelta(minutes=1)}
+    return jwt.encode(claims, secret, algorithm="HS256")
+
+
+def is_service_token(secret: str, token: str, service: str) -> bool:
+    try:
+        options = {"require": ["exp", "iat"]}
+        jwt.decode(
+            token, secret, algorithms=["HS256"], audience=f"service:{service}", issuer=ISSUER, options=options
+        )
+        return True
+    except jwt.InvalidTokenError:
+        return False
+
+
 def new_refresh_token() -> str:
     return secrets.token_urlsafe(32)
 

@@ -14,7 +14,9 @@ from tests.conftest import arranged, with_pseudonym
 from workflows.constitution.document import Constitution
 from workflows.kinds import Category, Choice, Decision, Priority
 from workflows.policy_creation import ballots, drafts, implementation, reviews
-from workflows.policy_creation.views import PolicyDraft
+from workflows.policy_creation.views import PolicyDraft, RuleDraft
+from workflows.policy_enforcement import rules
+from workflows.policy_enforcement.rulebook import Rulebook
 from workflows.roles import SYSTEM, Actor, Role
 from workflows.storage.tables import governance_clock, person, policy_version
 from workflows.storage.unit import Event, Unit, new_id
@@ -29,6 +31,7 @@ class Assembly:
         self.engine, self.constitution = engine, constitution
         self.people: dict[str, Actor] = {}
         self.events: list[Event] = []
+        self.rulebook: Rulebook | None = None  # who enacts rules puts one here
 
     @asynccontextmanager
     async def unit(self, actor: Actor = SYSTEM) -> AsyncIterator[Unit]:
@@ -83,9 +86,10 @@ class Assembly:
         category: Category = Category.SAFETY,
         priority: Priority = Priority.NORMAL,
         text: str = TEXT,
+        rule: RuleDraft | None = None,
     ) -> str:
         """Draft, review, vote (5 for, 2 against, 1 abstaining) and close. The reference of the enacted policy."""
-        ref = await self.put_to_the_vote(title, category, priority, text)
+        ref = await self.put_to_the_vote(title, category, priority, text, rule)
         await self.pass_time(days=8)
         async with self.unit() as unit:
             assert await ballots.close_due(unit, self.constitution.figures) == [ref]
@@ -98,12 +102,13 @@ class Assembly:
         category: Category = Category.SAFETY,
         priority: Priority = Priority.NORMAL,
         text: str = TEXT,
+        rule: RuleDraft | None = None,
     ) -> str:
         """Draft, review and vote. The reference of a policy whose ballot is open, with all votes cast."""
         figures = self.constitution.figures
         draft = PolicyDraft(
             title=title, summary="What is shipped is known.", text=text, category=category,
-            priority=priority,
+            priority=priority, rule=rule,
         )  # fmt: skip
         async with self.unit(self.people["author"]) as unit:
             ref = await drafts.create(unit, figures, draft, submit=True)
@@ -113,6 +118,8 @@ class Assembly:
                 break
             async with self.unit(self.people[name]) as unit:
                 await reviews.decide(unit, figures, ref, Decision.APPROVE, "It says what it means.", digest)
+        if rule and self.rulebook:
+            await rules.judge_waiting(self.rulebook)
         if await self._state(ref) != "voting":
             await self.pass_time(days=8)
             async with self.unit() as unit:

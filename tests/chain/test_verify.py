@@ -21,8 +21,17 @@ from tests.chain.enacted import Assembly
 from workflows.constitution.document import Constitution
 from workflows.errors import NotFound
 from workflows.kinds import Category, Choice, Decision, PolicyState, Priority, Strategy
+from workflows.policy_creation.views import RuleDraft
+from workflows.policy_enforcement.engines.pool import EnginePool
+from workflows.policy_enforcement.rulebook import Rulebook
 
 World = tuple[Claims, Reading, Constitution]
+RELEASES = RuleDraft(
+    engine="rego",
+    source='package policies.releases\n\nactions := {"release"}\n\n'
+    "default allow := false\n\nallow if input.action.measured\n",
+    examples=[{"input": {"action": {"type": "release", "measured": True}}, "expect": "allow"}],
+)
 
 
 async def look(assembly: Assembly, config: ChainConfig, ref: str) -> World:
@@ -42,7 +51,10 @@ async def worlds(
         await connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     assembly = Assembly(create_async_engine(server_url.set(database=name)), constitution)
     await assembly.gather()
-    enacted = await assembly.enact()
+    pool = EnginePool(size=1)
+    assembly.rulebook = Rulebook(pool, assembly.units)
+    enacted = await assembly.enact(rule=RELEASES)
+    await pool.close()
     suspended = await assembly.enact(title="Ship at once", priority=Priority.HIGH)
     await run_until_done(assembly, config)
     await assembly.suspend(suspended)

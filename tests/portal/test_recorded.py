@@ -79,6 +79,7 @@ async def test_every_route_that_acts_enters_it(walk: Walk) -> None:
     await by_forms(walk)
     await reporting(walk)
     await enforcing(walk)
+    await enforcing_by_forms(walk)
     await leaving(walk)
     silent = [route for route, entries in walk.recorded.items() if not entries]
     assert silent == [], "these acted without an entry"
@@ -192,12 +193,44 @@ async def enforcing(walk: Walk) -> None:
     await walk.take(met, omar, f"/api/v1/obligations/{obligation}/met", json={"evidence": "Seen."})
 
 
-async def denied_and_owed(walk: Walk) -> str:
-    """A violation of the denials so far, as the worker makes it, and an obligation, put there by hand; its id."""
+async def enforcing_by_forms(walk: Walk) -> None:
+    ada, farah, ines = [await walk.as_persona(name) for name in ("ada", "farah", "ines")]
+    tried = {"action": '{"type": "export"}', "subject": "{}", "context": "{}"}
+    await walk.take("POST /enforcement/try", ada, "/enforcement/try", data=tried)
+    operator = await walk.api("jon")
+    asked = {"action": {"type": "delete"}, "subject": {"id": "m2"}}
+    await operator.post("/api/v1/workflows/policy-enforcement", json=asked)
+    await noticed(walk)
+    found = (await operator.get("/api/v1/violations?state=open")).json()["items"]
+    ref = next(item["ref"] for item in found if item["action_type"] == "delete")
+    one, own = "/violations/{ref:str}", f"/violations/{ref}"
+    sent = {"action": "temporary_restriction", "reason": "It goes on."}
+    await walk.take(f"POST {one}/remediate", farah, f"{own}/remediate", data=sent)
+    limited = (await operator.get(f"/api/v1/violations/{ref}")).json()["restrictions"][-1]["id"]
+    route = one + "/restrictions/{restriction_id:uuid}"
+    at = f"{own}/restrictions/{limited}"
+    await walk.take(f"POST {route}/appeal", ada, f"{at}/appeal", data={"reason": "It was not m2."})
+    appeal = (await operator.get(f"/api/v1/violations/{ref}")).json()["restrictions"][-1]["appeals"][0]["id"]
+    sent = {"granted": "false", "reason": "It was."}
+    route_of = one + "/appeals/{appeal_id:uuid}/decision"
+    await walk.take(f"POST {route_of}", ines, f"{own}/appeals/{appeal}/decision", data=sent)
+    await walk.take(f"POST {route}/lift", farah, f"{at}/lift", data={"reason": "Enough."})
+    await walk.take(f"POST {one}/close", farah, f"{own}/close", data={"closing": "Done."})
+
+
+async def noticed(walk: Walk) -> list[Any]:
+    """Violations of the denials so far, made as the worker makes them; the decisions."""
     held = walk.app.state.services
     async with held.rulebook.units() as unit:
         found = list((await unit.connection.execute(sa.select(decision.c.id, decision.c.made_at))).all())
         await violations.notice(unit, held.constitution.figures, [row.id for row in found])
+    return found
+
+
+async def denied_and_owed(walk: Walk) -> str:
+    """A violation, and an obligation, put there by hand; its id."""
+    found = await noticed(walk)
+    async with walk.app.state.services.rulebook.units() as unit:
         id = new_id()
         row = {"id": id, "decision_id": found[0].id, "key": "report", "text": "Report.",
                "policy_ref": "POL-2026-0001", "due_at": found[0].made_at}  # fmt: skip

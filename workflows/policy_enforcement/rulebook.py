@@ -56,6 +56,7 @@ class Rulebook:
     def __init__(self, engine: Engine, units: Units) -> None:
         self.engine, self.units = engine, units
         self.revision: str | None = None  # the one that was last seen active
+        self.prepared: str | None = None  # the one that the engine is ready for
         self.bundles: dict[str, Bundle] = {}
         self.left_out: dict[str, float] = {}  # version hash → until when, by the monotonic clock
         self.ahead: timedelta | None = None  # governance time minus this machine's, as last seen
@@ -98,6 +99,7 @@ class Rulebook:
         """Have the active bundle at hand, in the engine too."""
         found = await self.load(await self.look())
         await self.engine.prepare(found)
+        self.prepared = found.revision
         return found
 
     async def said(self, bundle: Bundle, inputs: Sequence[Input]) -> list[dict[str, Said]]:

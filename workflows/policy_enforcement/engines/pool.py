@@ -158,7 +158,7 @@ class EnginePool:
     def describe(self) -> dict[str, str]:
         """The engines by name, for people."""
         return {
-            "Rego": f"OPA {version('opa-golib-python-bindings')} (opa-golib), embedded",
+            "Rego": f"OPA by opa-golib-python-bindings {version('opa-golib-python-bindings')}, embedded",
             "Datalog": f"clingo {version('clingo')}, embedded",
         }
 
@@ -204,7 +204,9 @@ class EnginePool:
         self._top_up()
         while True:
             try:
-                engine = await asyncio.wait_for(self.free.get(), WAITING if self.all else LOADING)
+                # Not wait_for(): that of Python 3.11 may lose a cancellation that meets a process becoming free.
+                async with asyncio.timeout(WAITING if self.all else LOADING):
+                    engine = await self.free.get()
             except TimeoutError:
                 raise Unavailable("All engines are busy.", code="engine_busy") from None
             if engine.alive:

@@ -39,6 +39,9 @@ allow if {
 }
 
 denied if count(data.policies[asked[_]].deny) > 0
+
+# What rules in another language are about is not for this server alone to allow.
+denied if data.elsewhere[_] in {input.action.type, "*"}
 """
 MOST_DENIALS, MOST_OBLIGATIONS, LONGEST = 50, 20, 500  # codes; obligations; characters of each
 _DURATION = re.compile(
@@ -55,7 +58,7 @@ class RegoRules:
         self.engine.add_policy(ENTRYPOINT_PATH, ENTRYPOINT)
         for name, source in sources.items():
             self.engine.add_policy(path_of(name), source)
-        self.engine.add_data(data_of(actions, facts))
+        self.engine.add_data(data_of(actions, facts, []))
         self._document(
             "acgs.allow", {"action": {"type": ""}}
         )  # compiles, so that no decision has to wait for it
@@ -63,8 +66,7 @@ class RegoRules:
     def ask(self, names: Iterable[str], input: Input) -> dict[str, Said]:
         """What each of the named rules says. Never raises: a rule that fails is asked alone and says its error."""
         try:
-            found = self._document("acgs.says", input)
-            return {name: _said({key: found.get(key, {}).get(name) for key in KEYS}) for name in names}
+            return said_of(self._document("acgs.says", input), names)
         except OpaError:
             return {name: self._alone(name, input) for name in names}
 
@@ -76,7 +78,7 @@ class RegoRules:
             except OpaError as error:
                 if error.code != "undefined":
                     return Said(error=_one_line(error.message))
-        return _said(answer)
+        return said(answer)
 
     def _document(self, path: str, input: Input) -> Any:
         return self.engine.eval_document(path, input)
@@ -88,21 +90,28 @@ class RegoRules:
 KEYS = ("allow", "deny", "obligations")
 
 
+def said_of(says: Mapping[str, Any], names: Iterable[str]) -> dict[str, Said]:
+    """The entrypoint's answer by rule."""
+    return {name: said({key: says.get(key, {}).get(name) for key in KEYS}) for name in names}
+
+
 def path_of(name: str) -> str:
     """Where a rule's module lies in a bundle."""
     return f"rules/{name}.rego"
 
 
-def data_of(actions: Mapping[str, list[str]], facts: Facts) -> dict[str, Any]:
-    """The data beside the modules: the documents that rules read, and the index from action type to rule names."""
+def data_of(actions: Mapping[str, list[str]], facts: Facts, elsewhere: Iterable[str]) -> dict[str, Any]:
+    """The data beside the modules: the documents that rules read, the index from action type to rule names, and the
+    action types that rules of another engine are about.
+    """
     index: dict[str, list[str]] = {ANY_ACTION: []}
     for name, types in actions.items():
         for each in types:
             index.setdefault(each, []).append(name)
-    return {"facts": facts, "index": index}
+    return {"facts": facts, "index": index, "elsewhere": sorted(set(elsewhere))}
 
 
-def _said(answer: Mapping[str, Any]) -> Said:
+def said(answer: Mapping[str, Any]) -> Said:
     """An engine's answer, held against what an answer may be."""
     allow, deny = answer.get("allow"), answer.get("deny") or []
     if allow is None:
