@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -11,16 +10,13 @@ import pytest
 import sqlalchemy as sa
 from litestar import Litestar
 
-from tests.portal.api.walk import DRAFT, jump, review, vote
+from tests.portal.api.walk import DRAFT
+from tests.portal.enforcing import DECIDE, SignIn, in_force
 from tests.portal.pages.html import check_page, links, send, text_of
 from tests.workflows.enforcement.conftest import GRANT_EXAMPLES, GRANTS, grant
-from workflows.policy_creation import ballots
-from workflows.policy_enforcement import replay, rules, violations
+from workflows.policy_enforcement import violations
 from workflows.storage.tables import decision
 
-SignIn = Callable[[str], Awaitable[httpx.AsyncClient]]
-OWN = "/api/v1/workflows/policy-enforcement"
-RULE = {"engine": "rego", "source": GRANTS, "examples": GRANT_EXAMPLES}
 LINES = "\n".join(json.dumps(each) for each in GRANT_EXAMPLES)
 
 
@@ -33,26 +29,12 @@ async def shown(client: httpx.AsyncClient, path: str, status: int = 200) -> Any:
 @pytest.fixture
 async def ref(app: Litestar, api: SignIn, client: httpx.AsyncClient) -> str:
     """A policy in force whose rule decides about grants."""
-    answer = await (await api("chidi")).post(
-        "/api/v1/workflows/policy-creation", json={**DRAFT, "rule": RULE}
-    )
-    workflow = answer.json()
-    for reviewer in ("dana", "emre"):
-        assert (await review(await api(reviewer), workflow)).is_success
-    held = app.state.services
-    await rules.judge_waiting(held.rulebook)
-    await replay.replay_waiting(held.rulebook)
-    await jump(client, "P2D")
-    async with held.rulebook.units() as unit:
-        await ballots.open_due(unit, held.constitution.figures)
-    assert (await vote(await api("ada"), workflow, "for")).status_code == 201
-    await jump(client, "P8D")
-    return workflow["policy"]["ref"]
+    return await in_force(app, api, client)
 
 
 async def denied(app: Litestar, api: SignIn) -> str:
     """A violation by somebody who decided on their own grant; its reference."""
-    answer = await (await api("jon")).post(OWN, json=grant(500, "m1", "m2", "m9"))
+    answer = await (await api("jon")).post(DECIDE, json=grant(500, "m1", "m2", "m9"))
     assert answer.json()["decision"] == "deny", answer.text
     held = app.state.services
     async with held.rulebook.units() as unit:
