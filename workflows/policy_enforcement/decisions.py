@@ -32,8 +32,8 @@ from workflows.policy_enforcement.combine import (
     refused,
     to_json,
 )
-from workflows.policy_enforcement.rulebook import Rulebook, Units, type_of
-from workflows.policy_enforcement.says import Input
+from workflows.policy_enforcement.rulebook import Rulebook, Units
+from workflows.policy_enforcement.says import Input, type_of
 from workflows.roles import Actor, insist, may_ask_decision, may_try_decision
 from workflows.storage.tables import (
     audit_entry,

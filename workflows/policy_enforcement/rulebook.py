@@ -17,7 +17,7 @@ from workflows.policy_enforcement.bundle import Bundle
 from workflows.policy_enforcement.combine import in_scope
 from workflows.policy_enforcement.engines.pool import TooSlow
 from workflows.policy_enforcement.engines.worker import Question
-from workflows.policy_enforcement.says import Checked, Input, Said
+from workflows.policy_enforcement.says import Checked, Input, Said, type_of
 from workflows.storage.unit import Unit
 
 LEFT_OUT = 30.0  # seconds for which a rule that was too slow is not asked
@@ -149,10 +149,3 @@ class Rulebook:
 
     def _is_left_out(self, version_sha256: str) -> bool:
         return self.left_out.get(version_sha256, 0.0) > time.monotonic()
-
-
-def type_of(input: Input) -> str:
-    """The action's type; "" where there is none."""
-    action = input.get("action")
-    found = action.get("type") if isinstance(action, dict) else None
-    return found if isinstance(found, str) else ""

@@ -20,8 +20,8 @@ from workflows.policy_enforcement.bundle import FORMAT, Bundle, LogPoint, Manife
 from workflows.policy_enforcement.combine import Decided, RuleInForce, combine, in_scope
 from workflows.policy_enforcement.engines.pool import CHECKING, TooSlow
 from workflows.policy_enforcement.engines.worker import Question
-from workflows.policy_enforcement.rulebook import Engine, Rulebook, Units, type_of
-from workflows.policy_enforcement.says import Declared, Problem, Said
+from workflows.policy_enforcement.rulebook import Engine, Rulebook, Units
+from workflows.policy_enforcement.says import Declared, Problem, Said, type_of
 from workflows.storage.tables import policy, policy_version, rule_check
 
 CANDIDATE = "this rule"

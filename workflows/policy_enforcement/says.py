@@ -59,6 +59,15 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 Input = dict[str, Any]  # {"action": {"type": …, …}, "subject": {"id": …, …}, "context": {…}}
+
+
+def type_of(input: Input) -> str:
+    """The action's type; "" where there is none."""
+    action = input.get("action")
+    found = action.get("type") if isinstance(action, dict) else None
+    return found if isinstance(found, str) else ""
+
+
 Facts = dict[
     str, Any
 ]  # data documents by name; a relation is a list of rows, each a list of strings and integers

@@ -41,7 +41,7 @@ async def why_not(e: Enforcing, ref: str) -> str:
         (RuleDraft("datalog", TREASURY, [{"input": {"action": {"type": "payment", "amount": 9000}}, "expect": "allow"}]),
          "Example 1 should give allow and gives deny"),
         (small("loop", "allow if count({[a, b, c] | some a in numbers.range(1, 900); some b in numbers.range(1, 900); "
-               "some c in numbers.range(1, 900)}) > 5", (grant(), "allow")), "too long"),
+               "some c in numbers.range(1, 900)}) > 5", (grant(), "allow")), "too much time"),
     ],
 )  # fmt: skip
 async def test_a_rule_that_cannot_be_applied_goes_back_before_the_ballot(

@@ -7,7 +7,7 @@ so that what follows from finite data is finite (Ceri, Gottlob, Tanca 1989).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,13 +80,21 @@ def read(source: str) -> Program:
     if len(source) > LONGEST_SOURCE or "\x00" in source:
         program.add(0, "limit", f"At most {LONGEST_SOURCE:,} characters of plain text.")
         return program
+    for number, line in enumerate(source.splitlines(), 1):
+        if "#" in line:
+            # clingo would follow an #include while it reads, wherever that leads.
+            program.add(number, "refused", "Directives are not used here: leave out the #, also in texts.")
+            return program
     statements: list[Any] = []
-    told: list[str] = []
-    try:
-        ast.parse_string(source, statements.append, logger=lambda _, message: told.append(message))
-    except (RuntimeError, UnicodeError, RecursionError) as error:
-        _told(program, told or [str(error)], "syntax")
-        return program
+    # clingo quotes the byte it stumbles over, which is no text where that is half a letter: so first without such letters.
+    for text in (re.sub(r"[^\x00-\x7f]", "`", source), source):
+        statements.clear()
+        told: list[str] = []
+        try:
+            ast.parse_string(text, statements.append, logger=_into(told))
+        except (RuntimeError, UnicodeError, RecursionError) as error:
+            _told(program, told or [str(error)], "syntax")
+            return program
     rules = [each for each in statements if not _is_base(each)]
     if not rules:
         program.add(0, "syntax", "There is no rule in it.")
@@ -96,6 +104,11 @@ def read(source: str) -> Program:
     for each in rules:
         _read_one(program, each)
     return program
+
+
+def _into(told: list[str]) -> Callable[[Any, str], None]:
+    """A logger of clingo's that keeps the messages."""
+    return lambda _, message: told.append(message)
 
 
 def _is_base(statement: Any) -> bool:

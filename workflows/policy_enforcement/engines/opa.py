@@ -14,11 +14,12 @@ from typing import Any
 from workflows.errors import Unavailable
 from workflows.kinds import RuleEngine
 from workflows.policy_enforcement.bundle import Bundle
+from workflows.policy_enforcement.combine import in_scope
 from workflows.policy_enforcement.engines.pool import EnginePool, TooSlow
 from workflows.policy_enforcement.engines.rego import said, said_of
 from workflows.policy_enforcement.engines.remote import Observe, Remote
 from workflows.policy_enforcement.engines.worker import Question
-from workflows.policy_enforcement.says import Checked, Input, Said
+from workflows.policy_enforcement.says import Checked, Input, Said, type_of
 
 SLOWEST = 0.4  # seconds for one answer
 CATCHING_UP = 1.0  # seconds in which the server may come to the active bundle
@@ -49,7 +50,7 @@ class OpaServer:
         for item, answer in zip(questions, answers, strict=True):
             names = {rego[policy]: policy for policy in item.policies if policy in rego}
             if names:
-                told = await self._rules(bundle.revision, names, item.input)
+                told = await self._rules(bundle, names, item.input)
                 answer.update({names[name]: one for name, one in told.items()})
         return answers
 
@@ -73,16 +74,21 @@ class OpaServer:
         await self.pool.close()
         await self.remote.close()
 
-    async def _rules(self, revision: str, names: dict[str, str], input: Input) -> dict[str, Said]:
-        if len(names) > 1:
-            answer = await self._document(revision, "acgs/says", input)
+    async def _rules(self, bundle: Bundle, names: dict[str, str], input: Input) -> dict[str, Said]:
+        about = {
+            rule.policy
+            for rule in in_scope(bundle.manifest.rules, type_of(input))
+            if rule.engine == RuleEngine.REGO
+        }
+        if about == set(names.values()):
+            answer = await self._document(bundle.revision, "acgs/says", input)
             if "result" in answer:
                 return said_of(answer["result"], names)
-        return {name: await self._alone(revision, name, input) for name in names}
+        return {name: await self._alone(bundle.revision, name, input) for name in names}
 
     async def _alone(self, revision: str, name: str, input: Input) -> Said:
         """One rule; where it fails, with its error."""
-        answer = await self._document(revision, f"policies/{name}", input)
+        answer = await self._document(revision, "acgs/only", {"rule": name, "input": input})
         if "result" in answer:
             return said(answer["result"])
         return Said(error=answer.get("message", "it does not define allow")[:300])
@@ -93,7 +99,10 @@ class OpaServer:
         while True:
             try:
                 answer = await self.remote.post(
-                    f"/v1/data/{path}?provenance=true", SLOWEST, json={"input": input}, failing={500}
+                    f"/v1/data/{path}?provenance=true&strict-builtin-errors=true",
+                    SLOWEST,
+                    json={"input": input},
+                    failing={500},
                 )
             except TimeoutError:
                 raise TooSlow from None

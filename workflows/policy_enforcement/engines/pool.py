@@ -12,10 +12,12 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from workflows.errors import Unavailable
 from workflows.policy_enforcement.bundle import Bundle
@@ -30,17 +32,24 @@ from workflows.policy_enforcement.engines.worker import (
 )
 from workflows.policy_enforcement.says import Checked, Problem, Said
 
+log = structlog.get_logger(__name__)
+
 ROOT = Path(__file__).parents[3]
 SIZE = 2  # processes that decide; one more stands by
 DEADLINE = 0.040  # seconds of the process's time for one decision
 PATIENCE = 10  # times the deadline, by the clock on the wall
 LOADING = 30.0  # seconds for a bundle
 CHECKING = 2.0  # seconds for the gate, and for a rule's examples
+START_AGAIN = 0.5  # seconds after a process that died before it was of use
 WAITING = 2.0  # seconds for a process that is free
 
 
 class TooSlow(Exception):
     """The process was ended, because a rule did not answer in time."""
+
+
+class Died(TooSlow):
+    """The process ended by itself or was killed: by a rule that took all its memory, or by somebody."""
 
 
 class Engine:
@@ -49,6 +58,7 @@ class Engine:
     def __init__(self, process: Process) -> None:
         self.process = process
         self.loaded: list[str] = []
+        self.ended = False
 
     @classmethod
     async def spawn(cls) -> Engine:
@@ -65,7 +75,7 @@ class Engine:
         return cls(process)
 
     async def call(self, request: Load | Ask | Check, deadline: float) -> Answer:
-        """Raises TooSlow, and Unavailable when the process ended by itself. In both cases it is gone."""
+        """Raises TooSlow, or Died. In both cases the process is gone."""
         body = msgspec.msgpack.encode(request)
         reading = asyncio.ensure_future(self._exchange(HEADER.pack(len(body)) + body))
         started, spent = time.monotonic(), self._spent()
@@ -80,7 +90,8 @@ class Engine:
                     raise TooSlow
                 wait = deadline / 4
         except (OSError, asyncio.IncompleteReadError) as error:
-            raise Unavailable("The process that runs the rules ended.", code="engine_ended") from error
+            self.end()
+            raise Died from error
         finally:
             if not reading.done():
                 self.end()
@@ -98,15 +109,18 @@ class Engine:
         try:
             return time.clock_gettime((~self.process.pid << 3) | 2)
         except OSError:
-            return float("inf")
+            return 0.0  # it is gone, as who reads from it will find
 
     @property
     def alive(self) -> bool:
-        return self.process.returncode is None
+        return not self.ended and self.process.returncode is None
 
     def end(self) -> None:
-        if self.alive:
-            self.process.kill()
+        """Kill it; that it is dead is known only a moment later, but from now on nobody asks it."""
+        self.ended = True
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.kill()
 
 
 class EnginePool:
@@ -116,17 +130,18 @@ class EnginePool:
         self.size, self.deadline = size, deadline
         self.free: asyncio.Queue[Engine] = asyncio.Queue()
         self.all: set[Engine] = set()
-        self.starting: set[asyncio.Task[None]] = set()
+        self.tending: set[asyncio.Task[None]] = set()  # one for each process
         self.closed = False
         self.latest: Bundle | None = None
 
     async def ask(self, bundle: Bundle, questions: Sequence[Question]) -> list[dict[str, Said]]:
         """What each rule says of each question. Raises TooSlow, Unavailable."""
         self.latest = bundle
-        answer = await self._with_bundle(
-            bundle, Ask(bundle.revision, list(questions)), self.deadline * len(questions)
-        )
-        return answer.said
+        asking, deadline = Ask(bundle.revision, list(questions)), self.deadline * len(questions)
+        for _ in range(self.size):
+            with suppress(Died):  # somebody may have killed it: another one answers
+                return (await self._with_bundle(bundle, asking, deadline)).said
+        return (await self._with_bundle(bundle, asking, deadline)).said
 
     async def replay(
         self, bundle: Bundle, questions: Sequence[Question], seconds: float
@@ -139,7 +154,7 @@ class EnginePool:
         try:
             answer = await self._call(Check(engine, source), CHECKING)
         except TooSlow:
-            return Checked(None, [Problem(0, "limit", "The rule takes too long to check.")])
+            return Checked(None, [Problem(0, "limit", "The rule takes too much time or memory to check.")])
         if answer.checked is None:
             return Checked(None, [Problem(0, "internal", f"The rule could not be checked: {answer.error}")])
         return answer.checked
@@ -163,12 +178,11 @@ class EnginePool:
         }
 
     async def close(self) -> None:
+        """End all processes, and wait until they are gone."""
         self.closed = True
-        for task in self.starting:
-            task.cancel()
         for engine in self.all:
             engine.end()
-        await asyncio.gather(*(engine.process.wait() for engine in self.all), return_exceptions=True)
+        await asyncio.gather(*self.tending, return_exceptions=True)
 
     async def _with_bundle(self, bundle: Bundle, request: Ask, deadline: float) -> Answer:
         engine = await self._taken()
@@ -211,33 +225,41 @@ class EnginePool:
                 raise Unavailable("All engines are busy.", code="engine_busy") from None
             if engine.alive:
                 return engine
-            self.all.discard(engine)
-            self._top_up()
 
     def _give_back(self, engine: Engine) -> None:
-        if engine.alive and not self.closed:
+        if engine.alive:
             self.free.put_nowait(engine)
-        else:
-            self.all.discard(engine)
-            if not self.closed:
-                self._top_up()
 
     def _top_up(self) -> None:
         """As many processes as wanted, and one that stands by for one that has to be ended."""
-        for _ in range(self.size + 1 - len(self.all) - len(self.starting)):
-            task = asyncio.create_task(self._start())
-            self.starting.add(task)
-            task.add_done_callback(self.starting.discard)
+        for _ in range(self.size + 1 - len(self.tending)):
+            task = asyncio.create_task(self._tend())
+            self.tending.add(task)
+            task.add_done_callback(self._over)
 
-    async def _start(self) -> None:
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self.tending.discard(task)
+        if task.cancelled() or task.exception():
+            log.warning("engine_not_started", error=None if task.cancelled() else repr(task.exception()))
+        elif not self.closed:
+            self._top_up()
+
+    async def _tend(self) -> None:
+        """One process, from its start to its end."""
         engine = await Engine.spawn()
         self.all.add(engine)
         if self.closed:
             engine.end()
-            return
-        if self.latest is not None:
-            await self._load(engine, self.latest)
-        self.free.put_nowait(engine)
+        try:
+            if self.latest is not None:
+                await self._load(engine, self.latest)
+        except (Unavailable, TooSlow) as error:
+            log.warning("engine_not_ready", error=repr(error))
+            await asyncio.sleep(START_AGAIN)
+        self._give_back(engine)  # one without the bundle is given it when it is asked
+        await engine.process.wait()
+        engine.end()
+        self.all.discard(engine)
 
 
 def _load(bundle: Bundle) -> Load:

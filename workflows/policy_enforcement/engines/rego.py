@@ -13,7 +13,7 @@ from typing import Any
 from opa_bindings import OpaEngine
 from opa_bindings.engine import OpaError
 
-from workflows.policy_enforcement.says import ANY_ACTION, Facts, Input, Obligation, Said
+from workflows.policy_enforcement.says import ANY_ACTION, Facts, Input, Obligation, Said, type_of
 
 ENTRYPOINT_PATH = "acgs/main.rego"
 ENTRYPOINT = """package acgs
@@ -28,6 +28,22 @@ says["allow"][name] := data.policies[name].allow if some name in asked
 says["deny"][name] := data.policies[name].deny if some name in asked
 
 says["obligations"][name] := data.policies[name].obligations if some name in asked
+
+# The same of one rule, where another of them fails: asked with {"rule": name, "input": …}.
+only["allow"] := value if {
+	name := input.rule
+	value := data.policies[name].allow with input as input.input
+}
+
+only["deny"] := value if {
+	name := input.rule
+	value := data.policies[name].deny with input as input.input
+}
+
+only["obligations"] := value if {
+	name := input.rule
+	value := data.policies[name].obligations with input as input.input
+}
 
 # For a caller that takes yes or no: what no rule allows is denied, and a denial stands above every allowance.
 default allow := false
@@ -59,26 +75,29 @@ class RegoRules:
         for name, source in sources.items():
             self.engine.add_policy(path_of(name), source)
         self.engine.add_data(data_of(actions, facts, []))
-        self._document(
-            "acgs.allow", {"action": {"type": ""}}
-        )  # compiles, so that no decision has to wait for it
+        self.actions = {name: set(types) for name, types in actions.items()}
+        for path in ("acgs.says", "acgs.only"):  # compiles, so that no decision has to wait for it
+            self._document(path, {"action": {"type": ""}, "rule": "", "input": {}})
 
     def ask(self, names: Iterable[str], input: Input) -> dict[str, Said]:
         """What each of the named rules says. Never raises: a rule that fails is asked alone and says its error."""
+        wanted = set(names)
         try:
-            return said_of(self._document("acgs.says", input), names)
+            # The entrypoint asks all that are about the action: only where these are wanted, as one may be too slow.
+            if wanted == self._about(type_of(input)):
+                return said_of(self._document("acgs.says", input), wanted)
         except OpaError:
-            return {name: self._alone(name, input) for name in names}
+            pass
+        return {name: self._alone(name, input) for name in wanted}
+
+    def _about(self, action: str) -> set[str]:
+        return {name for name, types in self.actions.items() if action in types or ANY_ACTION in types}
 
     def _alone(self, name: str, input: Input) -> Said:
-        answer = {}
-        for key in KEYS:
-            try:
-                answer[key] = self._document(f"policies.{name}.{key}", input)
-            except OpaError as error:
-                if error.code != "undefined":
-                    return Said(error=_one_line(error.message))
-        return said(answer)
+        try:
+            return said(self._document("acgs.only", {"rule": name, "input": input}))
+        except OpaError as error:
+            return Said(error=_one_line(error.message))
 
     def _document(self, path: str, input: Input) -> Any:
         return self.engine.eval_document(path, input)

@@ -7,6 +7,7 @@ waits for too long ends the process (engines/pool.py). Frames are a length of fo
 from __future__ import annotations
 
 import os
+import resource
 import struct
 import sys
 import time
@@ -20,6 +21,7 @@ from workflows.policy_enforcement.engines.rego import RegoRules
 from workflows.policy_enforcement.says import Checked, Facts, Input, Problem, Said
 
 KEPT = 3  # bundles; what is asked of an older one is told so, and it is loaded again
+MOST_MEMORY = 2 << 30  # bytes; a rule that needs more ends the process, and with it only itself
 HEADER = struct.Struct(">I")
 
 
@@ -146,6 +148,7 @@ def serve(reading: BinaryIO, writing: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not stand among the frames
     serve(sys.stdin.buffer, pipe)
