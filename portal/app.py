@@ -25,6 +25,7 @@ import portal.api.openapi
 import portal.api.policies
 import portal.api.policy_creation
 import portal.api.policy_enforcement
+import portal.api.rules
 import portal.api.violations
 import portal.api.workflows
 import portal.pages.account
@@ -80,6 +81,7 @@ API_ROUTES = [
     *portal.api.auth.routes,
     *portal.api.policy_creation.routes,
     *portal.api.policy_enforcement.routes,
+    *portal.api.rules.routes,
     *portal.api.opa.routes,
     *portal.api.violations.routes,
     *portal.api.policies.routes,

@@ -34,7 +34,7 @@ from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.audit_transparency.reports import making as reports
 from workflows.policy_creation import ballots
-from workflows.policy_enforcement import decisions, remediation, replay, rules, violations
+from workflows.policy_enforcement import decisions, drift, remediation, replay, rules, violations
 from workflows.storage.tables import idempotency
 from workflows.storage.unit import Unit
 
@@ -109,6 +109,10 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.schedule("sweep", "* * * * *")
     async def every_minute(schedule: Schedule) -> None:
         await sweep(units, held)
+
+    @queue.schedule("drift", "41 * * * *")
+    async def drifting(schedule: Schedule) -> None:
+        await drift.look(held.rulebook, held.constitution.figures)
 
     @queue.schedule("tidy", "23 * * * *")
     async def every_hour(schedule: Schedule) -> None:

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, delete, get, post, put
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.api.answers import Items, Listing, fresh, problems
-from portal.api.bodies import SAID, Input, StrictJSON
+from portal.api.bodies import Input, StrictJSON
 from portal.api.http import idempotent, idempotent_inside, paged
 from portal.api.parameters import Cursor, Limit
 from portal.auth.guards import public, requires
@@ -24,18 +24,14 @@ from portal.services import services
 from workflows.errors import Unavailable
 from workflows.kinds import DecisionMode, Outcome, Severity
 from workflows.policy_creation.views import View
-from workflows.policy_enforcement import bundle as bundles
-from workflows.policy_enforcement import decisions, facts, queries
+from workflows.policy_enforcement import decisions, queries
 from workflows.policy_enforcement.combine import WhyOne
 from workflows.policy_enforcement.decisions import Asked, Considered, Outdated, Owed, Ruling
-from workflows.policy_enforcement.facts import FactView
 from workflows.policy_enforcement.queries import BundleView, DecisionView
 from workflows.policy_enforcement.rulebook import Rulebook, Units
 from workflows.roles import (
     Actor,
-    may_roll_back,
     may_see_inputs,
-    may_set_facts,
     may_try_decision,
 )
 from workflows.storage.unit import Unit, governance_now
@@ -139,26 +135,6 @@ class Recomputed(View):
     kept: Outcome
     recomputed: Outcome
     reasons: list[WhyOne]
-
-
-class FactIn(Input):
-    value: Annotated[Any, Meta(description='A list of rows, as [["ada", "board"]], or an object.')]
-
-
-class FactAnswer(View):
-    name: str
-    value: Any
-
-
-class Activated(View):
-    """The bundle that is active now."""
-
-    revision: str
-
-
-class RollbackIn(Input):
-    revision: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    reason: Annotated[str, Meta(pattern=SAID, max_length=4000)]
 
 
 def _units(request: Request, actor: Actor | None) -> Units:
@@ -341,103 +317,6 @@ async def recomputed(request: Request, decision_id: FromPath[UUID]) -> Recompute
     return Recomputed(same=kept == now, kept=kept.outcome, recomputed=now.outcome, reasons=now.reasons)
 
 
-@get(
-    ENFORCEMENT + "/bundles",
-    guards=[public],
-    tags=TAGS,
-    summary="List bundles",
-    description="The newest fifty: what made each, and which one is active.",
-    responses=problems(),
-)
-async def list_bundles(reader: NamedDependency[AsyncConnection]) -> Items[BundleView]:
-    return Items(await queries.bundles(reader))
-
-
-@get(
-    ENFORCEMENT + "/bundles/{revision:str}",
-    guards=[public],
-    tags=TAGS,
-    summary="Read a bundle's manifest",
-    description="The very bytes whose SHA-256 is the revision: each rule with the hash of its voted source, each data "
-    "document with its hash, and the checkpoint of the log it is bound to.",
-    media_type="application/json",
-    responses=problems(404),
-)
-async def manifest(revision: FromPath[str], reader: NamedDependency[AsyncConnection]) -> Response[bytes]:
-    return Response(await queries.manifest(reader, revision[:64]), media_type="application/json")
-
-
-@post(
-    ENFORCEMENT + "/rollback",
-    status_code=200,
-    guards=[requires(may_roll_back)],
-    dto=StrictJSON,
-    example={"revision": "0" * 64, "reason": "The new rule denies what it should not."},
-    tags=TAGS,
-    summary="Go back to an earlier bundle",
-    description="For the council, with a reason. It stands until rules or data change the next time. A rule that was suspended "
-    "does not come back by it.",
-    responses=problems(401, 403, 404, 409, 413, 415),
-)
-@idempotent
-async def roll_back(request: Request, unit: NamedDependency[Unit], data: JSONBody[RollbackIn]) -> Activated:
-    await bundles.roll_back(unit, data.revision, data.reason)
-    return Activated(data.revision)
-
-
-@get(
-    ENFORCEMENT + "/facts",
-    guards=[public],
-    tags=TAGS,
-    summary="List data documents",
-    description="What rules may read, by name, with hash and size. The values are for who may see inputs.",
-    responses=problems(),
-)
-async def list_facts(reader: NamedDependency[AsyncConnection]) -> Items[FactView]:
-    return Items(await facts.listed(reader))
-
-
-@get(
-    ENFORCEMENT + "/facts/{name:str}",
-    guards=[requires(may_see_inputs)],
-    tags=TAGS,
-    summary="Read a data document",
-    description="Its value as rules read it. It may hold names of people, so that it is for who oversees.",
-    responses=problems(401, 403, 404),
-)
-async def read_fact(name: FromPath[str], reader: NamedDependency[AsyncConnection]) -> FactAnswer:
-    return FactAnswer(name, await facts.one(reader, name))
-
-
-@put(
-    ENFORCEMENT + "/facts/{name:str}",
-    guards=[requires(may_set_facts)],
-    dto=StrictJSON,
-    example={"value": [["ada", "board"]]},
-    tags=TAGS,
-    summary="Set a data document",
-    description="In place of the one before. It is part of the bundle, so that a new one is active from now on.",
-    responses=problems(401, 403, 404, 413, 415),
-)
-async def put_fact(
-    request: Request, name: FromPath[str], unit: NamedDependency[Unit], data: JSONBody[FactIn]
-) -> Activated:
-    return Activated(await facts.put(unit, name, data.value))
-
-
-@delete(
-    ENFORCEMENT + "/facts/{name:str}",
-    status_code=200,
-    guards=[requires(may_set_facts)],
-    tags=TAGS,
-    summary="Remove a data document",
-    description="Rules that read it find nothing there from now on.",
-    responses=problems(401, 403, 404),
-)
-async def remove_fact(name: FromPath[str], unit: NamedDependency[Unit]) -> Activated:
-    return Activated(await facts.remove(unit, name))
-
-
 def _answer(ruling: Ruling) -> DecisionAnswer:
     decided = ruling.decided
     return DecisionAnswer(
@@ -471,11 +350,4 @@ routes: list[Any] = [
     listed,
     one,
     recomputed,
-    list_bundles,
-    manifest,
-    roll_back,
-    list_facts,
-    read_fact,
-    put_fact,
-    remove_fact,
 ]

@@ -59,6 +59,14 @@ Reason = Annotated[
 ]
 
 
+RULE_EXAMPLE = """package policies.grant_decisions
+
+actions := {"grant.decide"}
+
+default allow := false
+
+allow if input.action.published
+"""
 # Whole bodies for the OpenAPI document; a test sends each.
 POLICY_EXAMPLE = {
     "title": "Publish every grant decision",
@@ -68,8 +76,11 @@ POLICY_EXAMPLE = {
     "priority": "normal",
     "rule": {
         "engine": "rego",
-        "source": 'package grants\n\nallow if input.action == "publish"\n',
-        "examples": [{"input": {"action": "publish"}, "expect": "allow"}],
+        "source": RULE_EXAMPLE,
+        "examples": [
+            {"input": {"action": {"type": "grant.decide", "published": True}}, "expect": "allow"},
+            {"input": {"action": {"type": "grant.decide"}}, "expect": "deny"},
+        ],
     },
 }
 DECISION_EXAMPLE = {
@@ -98,7 +109,7 @@ class RuleIn(Input):
             description="The rule in the engine's language.",
             pattern=SAID,
             max_length=RULE_LIMIT,
-            examples=['package grants\n\nallow if input.action == "publish"'],
+            examples=[RULE_EXAMPLE],
         ),
     ]
     examples: Annotated[

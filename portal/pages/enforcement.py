@@ -32,13 +32,12 @@ from workflows.policy_enforcement import (
     facts,
     queries,
     replay,
-    rules,
     templates,
     violation_queries,
 )
 from workflows.policy_enforcement.decisions import Asked
 from workflows.roles import Actor, may_see_inputs, may_try_decision
-from workflows.storage.tables import bundle_active, impact, rule_check
+from workflows.storage.tables import impact
 from workflows.storage.unit import governance_now
 
 PER_PAGE = 25
@@ -69,12 +68,14 @@ async def _index(request: Request, reader: AsyncConnection, actor: Actor | None)
         sees_inputs=bool(may_see_inputs(actor)),
     )
     chosen = {name: value for name, value in asked.items() if value}
+    now = await governance_now(reader)
 
     def href(cursor: str | None) -> str | None:
         return f"/enforcement?{urlencode({**chosen, 'cursor': cursor})}" if cursor else None
 
     return {
-        "standing": await queries.standing(reader, await governance_now(reader)),
+        "standing": await queries.standing(reader, now),
+        "hours": await queries.hours(reader, now),
         "engines": services(request).rulebook.engine.describe(),
         "facts": await facts.listed(reader),
         "asked": asked,
@@ -164,7 +165,7 @@ async def of_policy(
     policy = await policies.policy(reader, constitution.figures, ref)
     sees = bool(may_see_inputs(actor))
     context = {
-        "report": await _report(reader, policy.version.version_sha256),
+        "report": await queries.checked(reader, policy.version.version_sha256),
         "decisions": (
             await queries.decisions(reader, limit=PER_PAGE, policy_ref=ref, sees_inputs=sees)
         ).items,
@@ -183,27 +184,6 @@ async def of_policy(
 
 async def _rules(reader: AsyncConnection) -> list[dict[str, Any]]:
     return (await queries.standing(reader, await governance_now(reader))).rules
-
-
-async def _report(reader: AsyncConnection, version_sha256: str) -> dict[str, Any] | None:
-    """The newest check of a version's rule, and whether it was made under the bundle that is active now."""
-    query = (
-        sa.select(rule_check, bundle_active.c.id.is_not(None).label("current"))
-        .outerjoin(bundle_active, bundle_active.c.revision == rule_check.c.revision)
-        .where(rule_check.c.version_sha256 == version_sha256)
-        .order_by(bundle_active.c.id.is_(None), rule_check.c.checked_at.desc())
-        .limit(1)
-    )
-    row = (await reader.execute(query)).mappings().one_or_none()
-    if row is None:
-        return None
-    found = msgspec.convert(row["report"], rules.Report)
-    return {
-        "found": found,
-        "passed": row["passed"],
-        "checked_at": row["checked_at"],
-        "current": row["current"],
-    }
 
 
 @get("/policies/{ref:str}/impact", guards=[public], include_in_schema=False)

@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public, signed_in
+from portal.live import MOST_TOPICS
 from portal.pages.render import fragment, page
 from workflows.kinds import PolicyState
 from workflows.policy_creation import queries
@@ -21,6 +22,8 @@ WAITS = {
     "review": {"word": "Review", "glyph": "eye", "tab": "/review", "verb": "Comments end"},
     "vote": {"word": "Vote", "glyph": "ballot", "tab": "/ballot", "verb": "The ballot closes"},
     "returned": {"word": "Mend", "glyph": "return", "tab": "/edit", "verb": "Due"},
+    "violation": {"word": "Answer", "glyph": "warning", "tab": "", "verb": "Due"},
+    "appeal": {"word": "Judge", "glyph": "scales", "tab": "", "verb": "Due"},
 }
 
 
@@ -56,15 +59,20 @@ async def inbox(
 async def _waiting(reader: AsyncConnection, actor: Actor) -> dict[str, Any]:
     """What waits for `actor`, and the topics whose events change that."""
     items = await queries.inbox(reader, actor, governance_time())
-    topics = sorted({"clock", *(f"policy:{item.ref}" for item in items)})
+    topics = sorted({"clock", *(_about(item) for item in items[: MOST_TOPICS - 1])})
     return {"waiting": [_worded(item) for item in items], "topics": " ".join(topics)}
+
+
+def _about(item: InboxItem) -> str:
+    """The topic that speaks when something about the item changes."""
+    return f"{'violation' if item.ref.startswith('VIO-') else 'policy'}:{item.ref}"
 
 
 def _worded(item: InboxItem) -> dict[str, Any]:
     words = WAITS[item.kind]
     return {
         **words,
-        "href": f"/policies/{item.ref}{words['tab']}",
+        "href": f"/{'violations' if item.ref.startswith('VIO-') else 'policies'}/{item.ref}{words['tab']}",
         "ref": item.ref,
         "title": item.title,
         "text": item.text,

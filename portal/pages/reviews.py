@@ -17,7 +17,9 @@ from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, FieldError, Invalid
 from workflows.kinds import Decision, PolicyState
+from workflows.markdown import to_html
 from workflows.policy_creation import queries, reviews
+from workflows.policy_enforcement import queries as enforcement
 from workflows.roles import Actor, may_review_others
 from workflows.storage.unit import Unit
 
@@ -95,6 +97,7 @@ async def _show(
     stale = refusal if isinstance(refusal, Conflict) else None
     policy = await queries.policy(connection, figures, ref)
     given = await queries.reviews(connection, ref)
+    version = policy.version
     return show(
         request,
         "review",
@@ -103,6 +106,8 @@ async def _show(
         "review",
         "Review",
         reviews=given,
+        html=to_html(version.text) if version.rule else None,
+        checked=await enforcement.checked(connection, version.version_sha256) if version.rule else None,
         may_decide=proposal.may_review_now(policy, actor, given),
         values={"reason": (values or {}).get("reason")} if stale else values or {},
         errors=field_errors(refusal, "reason") if isinstance(refusal, Invalid) else {},

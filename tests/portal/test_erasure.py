@@ -125,3 +125,23 @@ async def test_the_last_administrator_stays(api: SignIn, app: Litestar) -> None:
         assert (await (await api(name)).post("/api/v1/auth/me/erase", json={"username": name})).is_success
     last = await (await api(names[-1])).post("/api/v1/auth/me/erase", json={"username": names[-1]})
     is_problem(last, 409)
+
+
+async def test_what_was_asked_about_a_person_goes_and_the_reasons_stay(
+    api: SignIn, client: httpx.AsyncClient, app: Litestar
+) -> None:
+    """A decision keeps its outcome, reasons and commitment; the salt that would prove a guess is destroyed."""
+    asked = {"action": {"type": "export", "note": WORDS}, "subject": {"id": "emre"}}
+    decided = (await (await api("jon")).post("/api/v1/workflows/policy-enforcement", json=asked)).json()
+    own = f"/api/v1/enforcement/decisions/{decided['decision_id']}"
+    hal = await api("hal")
+    before = (await hal.get(own)).json()
+    assert before["subject"] == "emre"
+    emre = await api("emre")
+    assert (await emre.post("/api/v1/auth/me/erase", json={"username": "emre"})).is_success
+    after = (await hal.get(own)).json()
+    assert (after["erased"], after["subject"], after["input"], after["salt"]) == (True, None, None, None)
+    for kept in ("outcome", "why", "input_commitment", "revision"):
+        assert after[kept] == before[kept]
+    assert is_problem(await client.get(f"{own}/recomputed"), 422, "erased")
+    assert WORDS not in await everything(app)

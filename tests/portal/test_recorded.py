@@ -23,6 +23,7 @@ SignIn = Callable[[str], Awaitable[httpx.AsyncClient]]
 CHANGES_NOTHING = {
     "POST /policies/preview": "computes and answers",
     "POST /api/v1/policies/preview": "computes and answers",
+    "POST /api/v1/enforcement/rules/check": "computes and answers",
     "POST /theme": "a cookie of the browser",
     "POST /api/v1/anchors/{anchor_id:uuid}/verify": "reads the chain anew",
 }

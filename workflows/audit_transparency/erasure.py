@@ -23,7 +23,9 @@ async def erase(unit: Unit, person_id: UUID) -> dict[str, int]:
     """Erase a person for good; how much of what. Raises Refused, NotFound, or Conflict for the last administrator."""
     insist(may_erase(unit.actor, person_id))
     row = await unit.row(
-        sa.select(t.person.c.roles, t.audit_subject.c.pseudonym, t.audit_subject.c.erased_at)
+        sa.select(
+            t.person.c.username, t.person.c.roles, t.audit_subject.c.pseudonym, t.audit_subject.c.erased_at
+        )
         .join(t.audit_subject, t.audit_subject.c.person_id == t.person.c.id)
         .where(t.person.c.id == person_id)
         .with_for_update()
@@ -39,6 +41,7 @@ async def erase(unit: Unit, person_id: UUID) -> dict[str, int]:
             unit, t.vote, (t.vote.c.voter_id == person_id) & (t.vote.c.reason != ""), reason=""
         ),
         "words": await _removed(unit, t.audit_personal, t.audit_personal.c.person_id == person_id),
+        "decisions": await _forget_what_was_asked(unit, row["username"], person_id),
         "stored_answers": await _removed(unit, t.idempotency, t.idempotency.c.person_id == person_id),
     }
     # Recorded while there is a pseudonym: by it the entry says whose trace ends here.
@@ -69,6 +72,16 @@ async def _insist_on_another_administrator(unit: Unit, person_id: UUID, roles: l
     )
     if not await unit.rows(others.limit(1)):
         raise Conflict("Nobody else could administer the portal. Name another administrator first.")
+
+
+async def _forget_what_was_asked(unit: Unit, username: str, person_id: UUID) -> int:
+    """Decisions about this person keep their reasons and lose what was asked, and the salt that would prove a guess."""
+    names = (username, str(person_id))
+    gone = f"erased-{secrets.token_hex(8)}"  # not none: a restriction without subject would be everybody's
+    for table in (t.violation, t.restriction):
+        await _changed(unit, table, table.c.subject.in_(names), subject=gone)
+    blank = {"input": None, "salt": None, "subject": gone}
+    return await _changed(unit, t.decision, t.decision.c.subject.in_(names), **blank)
 
 
 async def _blank_sessions(unit: Unit, person_id: UUID) -> int:

@@ -14,7 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.audit_transparency.personal import ERASED
 from workflows.constitution.figures import Figures
 from workflows.errors import NotFound
-from workflows.kinds import AnchorKind, BallotState, Category, PolicyState, RiskLevel, Strategy
+from workflows.kinds import (
+    AnchorKind,
+    BallotState,
+    Category,
+    PolicyState,
+    RiskLevel,
+    Strategy,
+    ViolationState,
+    WorkflowStatus,
+)
 from workflows.markdown import to_html
 from workflows.policy_creation import diff as differences
 from workflows.policy_creation.anchor_queries import anchor, anchor_view, anchors, workflow
@@ -319,7 +328,9 @@ async def review_queue(connection: AsyncConnection, actor: Actor) -> list[Policy
 
 
 def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subquery:
-    """Reviews and ballots that wait for this person, and policies returned to them: (kind, ref, title, due)."""
+    """Reviews and ballots that wait for this person, policies returned to them, and what waits for their office:
+    (kind, ref, title, due).
+    """
     columns = (t.policy.c.ref, t.policy.c.title)
     none = sa.null().cast(sa.DateTime(timezone=True))
     voted = sa.exists().where(
@@ -340,7 +351,34 @@ def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subq
     returned = sa.select(sa.literal("returned"), *columns, none).where(
         t.policy.c.author_id == actor.id, t.policy.c.state == PolicyState.RETURNED
     )
-    return sa.union_all(to_vote, to_review, returned).subquery()
+    return sa.union_all(to_vote, to_review, returned, *_for_office(actor)).subquery()
+
+
+def _for_office(actor: Actor) -> list[sa.Select[Any]]:
+    """Violations beyond what is answered automatically (§ 8.5), and appeals in which this person has no part (§ 2.3)."""
+    about = (t.violation.c.ref, t.violation.c.summary)
+    answers = (
+        sa.select(sa.literal("violation"), *about, sa.null().cast(sa.DateTime(timezone=True)))
+        .join(t.workflow, t.workflow.c.id == t.violation.c.workflow_id)
+        .where(
+            t.violation.c.state == ViolationState.OPEN,
+            t.workflow.c.status == WorkflowStatus.WAITING_APPROVAL,
+        )
+    )
+    judges = (
+        sa.select(sa.literal("appeal"), *about, t.appeal.c.due_at)
+        .join(t.restriction, t.restriction.c.violation_id == t.violation.c.id)
+        .join(t.appeal, t.appeal.c.restriction_id == t.restriction.c.id)
+        .where(
+            t.appeal.c.decided_at.is_(None),
+            t.appeal.c.made_by != actor.id,
+            t.restriction.c.imposed_by.is_distinct_from(actor.id),
+        )
+    )
+    return [
+        *([answers] if actor.has(Role.COUNCIL, Role.OPERATOR, Role.OMBUDSPERSON) else []),
+        *([judges] if actor.has(Role.COUNCIL, Role.OMBUDSPERSON) else []),
+    ]
 
 
 async def inbox(
@@ -353,6 +391,8 @@ async def inbox(
         "vote": "Vote before the ballot closes.",
         "review": "Review this version.",
         "returned": "It was returned to you; amend it or withdraw it.",
+        "violation": "Answer it: it goes beyond what machines may do.",
+        "appeal": "Judge the appeal against a restriction.",
     }
     return [
         InboxItem(kind=row.kind, ref=row.ref, title=row.title, text=texts[row.kind], due=row.due)

@@ -328,9 +328,11 @@ class AnchorView(View, kw_only=True):
 
 
 class InboxItem(View):
-    """Something that waits for one person: a policy to review, a ballot to vote in, an own text to mend."""
+    """Something that waits for one person: a policy to review, a ballot to vote in, an own text to mend, and for those in
+    office a violation to answer or an appeal to judge.
+    """
 
-    kind: Literal["review", "vote", "returned"]
+    kind: Literal["review", "vote", "returned", "violation", "appeal"]
     ref: str
     title: str
     text: str

@@ -15,6 +15,7 @@ from workflows.kinds import DecisionMode, Outcome, Severity, ViolationState
 from workflows.policy_creation.views import Page
 from workflows.policy_enforcement.bundle import Manifest
 from workflows.policy_enforcement.combine import Decided
+from workflows.policy_enforcement.rules import Report
 from workflows.storage import paging
 from workflows.storage.tables import (
     bundle,
@@ -22,6 +23,7 @@ from workflows.storage.tables import (
     decision,
     obligation,
     policy,
+    rule_check,
     violation,
     violation_decision,
 )
@@ -138,6 +140,55 @@ async def _rules(connection: AsyncConnection, found: Manifest) -> list[dict[str,
         }
         for rule in found.rules
     ]
+
+
+class Hour(msgspec.Struct, frozen=True):
+    """Binding decisions of one hour, by outcome."""
+
+    since: datetime
+    allow: int
+    conditional_allow: int
+    deny: int
+
+    @property
+    def total(self) -> int:
+        return self.allow + self.conditional_allow + self.deny
+
+
+async def hours(connection: AsyncConnection, now: datetime) -> list[Hour]:
+    """The last 24 hours of governance time, oldest first; hours without decisions are there, too."""
+    d = decision.c
+    binding = (d.mode == DecisionMode.ENFORCE, d.made_at > now - RECENT, d.made_at <= now)
+    age = sa.func.floor(sa.extract("epoch", sa.literal(now) - d.made_at) / 3600)
+    counts = [sa.func.count().filter(d.outcome == outcome) for outcome in Outcome]
+    query = sa.select(age, *counts).where(*binding).group_by(age)
+    found = {int(row[0]): row[1:] for row in await connection.execute(query)}
+    return [Hour(now - timedelta(hours=back + 1), *found.get(back, (0, 0, 0))) for back in range(23, -1, -1)]
+
+
+class CheckedRule(msgspec.Struct, frozen=True):
+    """The newest check of a version's rule. `current`: made under the bundle that is active now."""
+
+    found: Report
+    passed: bool
+    checked_at: datetime
+    current: bool
+
+
+async def checked(connection: AsyncConnection, version_sha256: str) -> CheckedRule | None:
+    """What the gate found of a version's rule; None where it did not look yet."""
+    query = (
+        sa.select(rule_check, bundle_active.c.id.is_not(None).label("current"))
+        .outerjoin(bundle_active, bundle_active.c.revision == rule_check.c.revision)
+        .where(rule_check.c.version_sha256 == version_sha256)
+        .order_by(bundle_active.c.id.is_(None), rule_check.c.checked_at.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(query)).mappings().one_or_none()
+    if row is None:
+        return None
+    found = msgspec.convert(row["report"], Report)
+    return CheckedRule(found, row["passed"], row["checked_at"], row["current"])
 
 
 async def active(connection: AsyncConnection) -> BundleView | None:

@@ -63,8 +63,8 @@ class Action(msgspec.Struct, frozen=True):
     input: dict[str, Any]
 
 
-async def recorded(units: Units, limit: int = LAST) -> list[Action]:
-    """The last binding decisions whose input is still there, newest first."""
+async def recorded(units: Units, limit: int = LAST, since: datetime | None = None) -> list[Action]:
+    """The last binding decisions whose input is still there, newest first; with `since`, those made after it."""
     d = decision.c
     query = (
         sa.select(d.id, d.action_type, d.made_at, d.input)
@@ -72,6 +72,8 @@ async def recorded(units: Units, limit: int = LAST) -> list[Action]:
         .order_by(d.made_at.desc(), d.id.desc())
         .limit(limit)
     )
+    if since is not None:
+        query = query.where(d.made_at > since)
     async with units() as unit:
         return [
             Action(row["id"], row["action_type"], row["made_at"], msgspec.json.decode(row["input"]))
@@ -80,11 +82,17 @@ async def recorded(units: Units, limit: int = LAST) -> list[Action]:
 
 
 async def replay(
-    rulebook: Rulebook, rule: RuleDraft, declared: Declared, *, of: str, limit: int = LAST
+    rulebook: Rulebook,
+    rule: RuleDraft,
+    declared: Declared,
+    *,
+    of: str,
+    limit: int = LAST,
+    since: datetime | None = None,
 ) -> Replayed:
     """Ask about the last actions with and without the rule. `of` is its policy. Raises Unavailable, TooSlow."""
     bundle = await rulebook.load(await rulebook.look())
-    actions = await recorded(rulebook.units, limit)
+    actions = await recorded(rulebook.units, limit, since)
     about = [
         item for item in actions if ANY_ACTION in declared.actions or item.action_type in declared.actions
     ]

@@ -48,7 +48,6 @@ class Said(msgspec.Struct, frozen=True):
     deny: list[str] = []
     obligations: list[Obligation] = []
     error: str = ""  # it could not be asked: undefined, not boolean, too slow, too much. Counts as a denial
-    trace: list[str] = []  # why, where the engine can tell: lines a person can read
 
 
 class Checked(msgspec.Struct, frozen=True):

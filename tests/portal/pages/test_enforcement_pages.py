@@ -14,7 +14,7 @@ from tests.portal.api.walk import DRAFT
 from tests.portal.enforcing import DECIDE, SignIn, in_force
 from tests.portal.pages.html import check_page, links, send, text_of
 from tests.workflows.enforcement.conftest import GRANT_EXAMPLES, GRANTS, grant
-from workflows.policy_enforcement import violations
+from workflows.policy_enforcement import rules, violations
 from workflows.storage.tables import decision
 
 LINES = "\n".join(json.dumps(each) for each in GRANT_EXAMPLES)
@@ -170,3 +170,58 @@ async def test_bundles_and_their_manifests(ref: str, client: httpx.AsyncClient) 
     assert f"enacted {ref}" in text_of(page) and "Active" in text_of(page)
     manifest = next(path for path in links(page) if path.startswith("/api/v1/enforcement/bundles/"))
     assert (await client.get(manifest)).json()["format"] == "acgs.bundle/1"
+
+
+async def test_what_waits_for_those_in_office_stands_in_their_inbox(
+    ref: str, app: Litestar, api: SignIn, as_persona: SignIn
+) -> None:
+    found = await denied(app, api)
+    own = f"/violations/{found}"
+    farah, ada, ines = [await as_persona(name) for name in ("farah", "ada", "ines")]
+    page = await farah.get(own)
+    await send(farah, page, f"{own}/remediate", action_="immediate_block", reason="It goes on.")
+    page = await ada.get(own)
+    appeal = next(
+        form.get("action")
+        for form in check_page(page).iter("form")
+        if form.get("action", "").endswith("/appeal")
+    )
+    await send(ada, page, appeal, reason="Not m9.")
+    assert own in links(await shown(ines, "/inbox")), "to judge"
+    assert "Judge" in text_of(await shown(ines, "/inbox"))
+    assert "Judge" not in text_of(await shown(ada, "/inbox")), "it is her own appeal, and she holds no office"
+
+
+async def test_reviewers_see_rule_and_text_side_by_side(
+    app: Litestar, api: SignIn, as_persona: SignIn
+) -> None:
+    rule = {"engine": "rego", "source": GRANTS, "examples": GRANT_EXAMPLES}
+    answer = await (await api("chidi")).post(
+        "/api/v1/workflows/policy-creation", json={**DRAFT, "rule": rule}
+    )
+    ref = answer.json()["policy"]["ref"]
+    dana = await as_persona("dana")
+    assert "was not looked at yet" in text_of(await shown(dana, f"/policies/{ref}/review"))
+    await rules.judge_waiting(app.state.services.rulebook)
+    text = text_of(await shown(dana, f"/policies/{ref}/review"))
+    assert "Text and rule, side by side" in text and "The notice is corrected" in text
+    assert "default allow := false" in text and "its examples hold" in text and "Comes out" in text
+
+
+async def test_a_rule_is_checked_for_programs(api: SignIn) -> None:
+    chidi = await api("chidi")
+    rule = {"engine": "rego", "source": GRANTS, "examples": GRANT_EXAMPLES}
+    found = (await chidi.post("/api/v1/enforcement/rules/check", json=rule)).json()
+    assert (found["passed"], found["name"], found["actions"]) == (True, "grants", ["grant"])
+    broken = {**rule, "source": GRANTS.replace("count(", "count((")}
+    found = (await chidi.post("/api/v1/enforcement/rules/check", json=broken)).json()
+    assert (found["passed"], found["problems"][0]["line"]) == (False, 15)
+
+
+async def test_decisions_are_drawn_by_hour(
+    ref: str, app: Litestar, api: SignIn, client: httpx.AsyncClient
+) -> None:
+    await denied(app, api)
+    page = await shown(client, "/enforcement")
+    chart = next(each for each in page.iter() if each.get("class") == "hours-chart")
+    assert "Decisions: 1 made in 24 hours, 1 of them denials" in chart.get("aria-label", "")

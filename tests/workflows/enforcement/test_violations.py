@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workflows.enforcement.conftest import Enforcing, grant, rego
+from tests.workflows.enforcement.conftest import GRANTS, Enforcing, grant, rego
 from workflows.errors import Conflict, Invalid, Refused
 from workflows.kinds import DecisionMode, Ladder, Outcome, Severity
-from workflows.policy_enforcement import obligations, remediation, violations
+from workflows.policy_creation import ballots
+from workflows.policy_creation.views import RuleDraft
+from workflows.policy_enforcement import drift, obligations, remediation, replay, rules, violations
 from workflows.policy_enforcement.patterns import drifts, is_burst, poisson_tail
 from workflows.policy_enforcement.remediation import after_working_days, asked_for
 from workflows.roles import Actor, Role
@@ -296,6 +298,42 @@ def test_drift_is_symmetric_and_equal_shares_never_drift(n: int, m: int, a: int,
     assert drifts(promised, shown) == drifts(shown, promised)
     assert not drifts((n // 3, n), (n // 3, n))
     assert not drifts((0, 29), (29, 29)), "too few to say"
+
+
+async def test_a_rule_that_does_more_than_it_promised(enforcing: Enforcing) -> None:
+    """Before the ballot one action in ten would have changed; in force it is every second one."""
+
+    async def act(amounts: list[int]) -> None:
+        for amount in amounts:
+            await enforcing.decide(grant(amount))
+
+    await enforcing.enact(rego(), title="Grants")
+    await act([100] * 36 + [1999] * 4)
+    source = GRANTS.replace("policies.grants", "policies.cap").replace(
+        "if input.subject.id in input.action.decided_by", "if input.action.amount > 1500"
+    )
+    cap = RuleDraft(
+        "rego", source, [{"input": grant(1999), "expect": "deny"}, {"input": grant(100), "expect": "allow"}]
+    )
+    ref = await enforcing.a.create(rule=cap, title="A cap")
+    await enforcing.a.approve(ref, enforcing.a.dana, enforcing.a.emre)
+    await rules.judge_waiting(enforcing.rulebook)
+    await replay.replay_waiting(enforcing.rulebook)
+    enforcing.a.later(days=8)
+    await ballots.open_due(enforcing.a.unit(), enforcing.a.figures)
+    for voter in enforcing.a.members:
+        await enforcing.a.cast(ref, voter, "for")
+    await enforcing.a.close(ref)
+    assert await drift.look(enforcing.rulebook, enforcing.a.figures) == [], "too few actions to say"
+    enforcing.a.later(hours=1)
+    await act([100] * 20 + [1999] * 20)
+    (found,) = await drift.look(enforcing.rulebook, enforcing.a.figures)
+    row = await one(enforcing, found)
+    assert (row["kind"], row["policy_ref"], row["count"]) == ("drift", ref, 20)
+    assert row["summary"] == (
+        "The rule changes 50 % (20 of 40) of the actions it is about; before its ballot it was 10 % (4 of 40)."
+    )
+    assert await drift.look(enforcing.rulebook, enforcing.a.figures) == [], "it stands on record already"
 
 
 def test_drift_is_found_where_it_is_plain() -> None:

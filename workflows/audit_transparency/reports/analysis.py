@@ -196,19 +196,53 @@ async def decisions(scope: Scope, counts: Counts) -> Part:
             for key, text, value in outcomes
         ),
         *_counted(scope, counts, ["policy.enacted", "policy.suspended", "policy.withdrawn"]),
-        Figure(
-            key="violations",
-            text="Violations",
-            value=None,
-            why="Policy enforcement is not built yet, so none can be detected.",
-        ),
+        *_counted(scope, counts, ENFORCEMENT),
     ]
+    found = await scope.rows(
+        f"SELECT {_BODY} ->> 'mode' AS mode, {_BODY} ->> 'outcome' AS outcome, count(*) AS n {_IN} "
+        "AND e.type = 'decision.made' GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    graded = await scope.rows(
+        f"SELECT {_BODY} ->> 'kind' AS kind, {_BODY} ->> 'severity' AS severity, count(*) AS n {_IN} "
+        "AND e.type = 'violation.found' GROUP BY 1, 2 ORDER BY 1, 2"
+    )
     return Part(
         key=Section.DECISIONS,
         title="Decisions and violations",
         figures=figures,
-        method="Counts of entries by type.",
+        tables=[
+            Table(
+                key="outcomes",
+                title="Decisions of machines",
+                columns=["Binding", "Outcome", "Decisions"],
+                rows=[
+                    ["yes" if row.mode == "enforce" else "tried out", row.outcome.replace("_", " "), row.n]
+                    for row in found
+                ],
+                links=[scope.link("decision.made")] * len(found),
+            ),
+            Table(
+                key="violations",
+                title="Violations by kind and severity",
+                columns=["Kind", "Severity", "Violations"],
+                rows=[[row.kind.replace("_", " "), row.severity, row.n] for row in graded],
+                links=[scope.link("violation.found")] * len(graded),
+            ),
+        ],
+        method="Counts of entries by type; outcomes, kinds and severities as the entries give them.",
     )
+
+
+ENFORCEMENT = (
+    "decision.made",
+    "bundle.activated",
+    "violation.found",
+    "violation.answered",
+    "violation.closed",
+    "obligation.missed",
+    "appeal.made",
+    "appeal.judged",
+)
 
 
 async def compliance(scope: Scope, counts: Counts) -> Part:

@@ -26,6 +26,7 @@ SELECT
     (SELECT size FROM audit.tree) AS entries,
     (SELECT max(size) FROM audit.checkpoint) AS signed,
     (SELECT count(*) FROM anchor WHERE state = 'finalized' AND lost_at IS NULL) AS anchored,
+    (SELECT count(*) FROM violation WHERE state = 'open') AS violations,
     (SELECT max(made_at) FROM report) AS reported
 """)
 # Turnout and outcome of the ballots that closed last, for a chart; oldest first.
@@ -86,9 +87,9 @@ async def now(connection: AsyncConnection) -> Standing:
         ),
         Figure(
             key="violations",
-            text="Violations of policies",
-            value=None,
-            why="Policy enforcement is not built yet, so none can be detected.",
+            text="Open violations of policies",
+            value=row["violations"],
+            rows="/violations?state=open",
         ),
         Figure(
             key="compliance",
