@@ -23,7 +23,6 @@ from workflows.policy_enforcement import facts, queries, rules
 from workflows.policy_enforcement.facts import FactView
 from workflows.policy_enforcement.queries import BundleView
 from workflows.policy_enforcement.rules import ExampleResult
-from workflows.policy_enforcement.says import Problem
 from workflows.roles import may_propose, may_roll_back, may_see_inputs, may_set_facts
 from workflows.storage.unit import Unit
 
@@ -46,6 +45,14 @@ class Activated(View):
     revision: str
 
 
+class RuleProblem(View):
+    """Something wrong with a rule, at a line that counts from 1, or 0 for the whole of it."""
+
+    line: int
+    code: str
+    message: str
+
+
 class RuleFound(View):
     """What the gate finds of a rule: it may go to a ballot when it `passed`."""
 
@@ -53,7 +60,7 @@ class RuleFound(View):
     name: str | None
     actions: list[str]
     facts: list[str]
-    problems: list[Problem]
+    problems: list[RuleProblem]
     examples: list[ExampleResult]
     conflicts: list[rules.Conflict]
 
@@ -132,7 +139,7 @@ async def check_rule(request: Request, data: JSONBody[RuleIn]) -> RuleFound:
         name=declared.name if declared else None,
         actions=declared.actions if declared else [],
         facts=declared.facts if declared else [],
-        problems=found.problems,
+        problems=[RuleProblem(item.line, item.code, item.message) for item in found.problems],
         examples=found.examples,
         conflicts=found.conflicts,
     )

@@ -8,6 +8,7 @@ kept under the bundle that is active at that moment, so that one row switches al
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from workflows.errors import Conflict, NotFound
 from workflows.kinds import PolicyState
 from workflows.policy_creation.loading import check_reason
 from workflows.policy_enforcement.combine import RuleInForce
-from workflows.policy_enforcement.says import Declared, Facts
+from workflows.policy_enforcement.says import ANY_ACTION, Declared, Facts
 from workflows.roles import insist, may_roll_back
 from workflows.storage.tables import (
     audit_checkpoint,
@@ -59,13 +60,26 @@ class Manifest(msgspec.Struct, frozen=True):
         return rfc8785.dumps(msgspec.to_builtins(self))
 
 
-class Bundle(msgspec.Struct, frozen=True):
+class Bundle(msgspec.Struct, frozen=True, dict=True):
     """All that is needed to decide: the manifest, each rule's voted source by policy, and the data by name."""
 
     revision: str
     manifest: Manifest
     sources: dict[str, str]
     facts: Facts
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {ANY_ACTION: []}
+        for place, rule in enumerate(self.manifest.rules):
+            for action in rule.declared.actions:
+                found.setdefault(action, []).append(place)
+        return found
+
+    def about(self, action_type: str) -> list[RuleInForce]:
+        """The rules that are about an action type, in the bundle's order."""
+        places = {*self._places[ANY_ACTION], *self._places.get(action_type, ())}
+        return [self.manifest.rules[place] for place in sorted(places)]
 
 
 EMPTY = Manifest(FORMAT, LogPoint(0, ""), [], [])

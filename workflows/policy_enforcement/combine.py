@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from workflows.kinds import Ladder, Outcome, Severity
-from workflows.policy_enforcement.says import ANY_ACTION, Declared, Obligation, Said
+from workflows.policy_enforcement.says import Declared, Obligation, Said
 
 SILENT = Severity.MEDIUM  # where a rule's table does not say how grave a denial is
 UNRULED = Severity.LOW  # nothing allows it, and nothing forbids it either
@@ -70,13 +70,6 @@ class Decided(msgspec.Struct, frozen=True):
     said: dict[str, Said]
     restrictions: list[Restricting] = []
     under: str | None = None
-
-
-def in_scope(rules: Sequence[RuleInForce], action_type: str) -> list[RuleInForce]:
-    """The rules that are about an action type, in the bundle's order."""
-    return [
-        rule for rule in rules if action_type in rule.declared.actions or ANY_ACTION in rule.declared.actions
-    ]
 
 
 def combine(

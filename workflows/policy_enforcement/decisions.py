@@ -28,7 +28,6 @@ from workflows.policy_enforcement.combine import (
     Decided,
     Restricting,
     combine,
-    in_scope,
     refused,
     to_json,
 )
@@ -210,7 +209,7 @@ async def _ask(rulebook: Rulebook, bundle: Bundle, asked: Sequence[Asked], now: 
     try:
         answers = await rulebook.said(bundle, inputs)
         decided = [
-            combine(in_scope(bundle.manifest.rules, type_of(input)), said, under=item.under)
+            combine(bundle.about(type_of(input)), said, under=item.under)
             for item, input, said in zip(asked, inputs, answers, strict=True)
         ]
     except Unavailable as away:
@@ -279,7 +278,7 @@ def _restricted(bundle: Bundle, draft: _Draft, restrictions: Sequence[sa.RowMapp
     ]
     if not applying:
         return draft.decided
-    rules = in_scope(bundle.manifest.rules, kind) if draft.decided.said else []
+    rules = bundle.about(kind) if draft.decided.said else []
     return combine(rules, draft.decided.said, applying, under=draft.asked.under)
 
 
@@ -304,7 +303,7 @@ def _ruling(unit: Unit, bundle: Bundle, draft: _Draft, decided: Decided) -> Ruli
 
 def _matched(bundle: Bundle, input: Input, decided: Decided) -> list[Matched]:
     found = []
-    for rule in in_scope(bundle.manifest.rules, type_of(input)):
+    for rule in bundle.about(type_of(input)):
         said = decided.said.get(rule.policy)
         if said is not None:
             word = "error" if said.error else "deny" if said.deny else "allow" if said.allow else "nothing"
@@ -389,5 +388,5 @@ async def recompute(rulebook: Rulebook, decision_id: UUID) -> tuple[Decided, Dec
     bundle = await rulebook.load(row["revision"])
     input = msgspec.json.decode(row["input"])
     (said,) = await rulebook.said(bundle, [input])
-    rules = in_scope(bundle.manifest.rules, type_of(input))
+    rules = bundle.about(type_of(input))
     return kept, combine(rules, said, kept.restrictions, under=kept.under)

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 from workflows.policy_enforcement import bundle as bundles
 from workflows.policy_enforcement.bundle import Bundle
-from workflows.policy_enforcement.combine import in_scope
 from workflows.policy_enforcement.engines.pool import TooSlow
 from workflows.policy_enforcement.engines.worker import Question
 from workflows.policy_enforcement.says import Checked, Input, Said, type_of
@@ -104,20 +103,15 @@ class Rulebook:
 
     async def said(self, bundle: Bundle, inputs: Sequence[Input]) -> list[dict[str, Said]]:
         """What the rules in scope say of each input. Raises Unavailable when no engine can be asked."""
-        known = {rule.policy: rule.version_sha256 for rule in bundle.manifest.rules}
-        out = {policy for policy, version in known.items() if self._is_left_out(version)}
-        scopes = [
-            [rule.policy for rule in in_scope(bundle.manifest.rules, type_of(input))] for input in inputs
-        ]
-        questions = [
-            Question([policy for policy in scope if policy not in out], input)
+        scopes = [bundle.about(type_of(input)) for input in inputs]
+        asked = [
+            Question([rule.policy for rule in scope if not self._is_left_out(rule.version_sha256)], input)
             for scope, input in zip(scopes, inputs, strict=True)
         ]
-        answers = await self._asked(bundle, questions)
         absent = Said(error=f"{TOO_SLOW} a moment ago")
         return [
-            {**dict.fromkeys(out & set(scope), absent), **answer}
-            for scope, answer in zip(scopes, answers, strict=True)
+            {rule.policy: answer.get(rule.policy, absent) for rule in scope}
+            for scope, answer in zip(scopes, await self._asked(bundle, asked), strict=True)
         ]
 
     async def _asked(self, bundle: Bundle, questions: list[Question]) -> list[dict[str, Said]]:
@@ -134,7 +128,7 @@ class Rulebook:
     async def _one_by_one(self, bundle: Bundle, question: Question) -> dict[str, Said]:
         """Find the rule that is too slow, so that only it is left out."""
         said: dict[str, Said] = {}
-        versions = {rule.policy: rule.version_sha256 for rule in bundle.manifest.rules}
+        versions = {rule.policy: rule.version_sha256 for rule in bundle.about(type_of(question.input))}
         for policy in question.policies:
             if self._is_left_out(versions[policy]):
                 said[policy] = Said(error=TOO_SLOW)

@@ -17,7 +17,7 @@ from workflows.errors import Unavailable
 from workflows.kinds import Outcome, PolicyState
 from workflows.policy_creation.views import RuleDraft
 from workflows.policy_enforcement.bundle import FORMAT, Bundle, LogPoint, Manifest, revision_of
-from workflows.policy_enforcement.combine import Decided, RuleInForce, combine, in_scope
+from workflows.policy_enforcement.combine import Decided, RuleInForce, combine
 from workflows.policy_enforcement.engines.pool import CHECKING, TooSlow
 from workflows.policy_enforcement.engines.worker import Question
 from workflows.policy_enforcement.rulebook import Engine, Rulebook, Units
@@ -177,8 +177,7 @@ async def outcomes(
     engine: Engine, bundle: Bundle, inputs: list[dict[str, Any]], seconds: float = CHECKING
 ) -> list[Decided]:
     """What a bundle decides of each input, without restrictions. Raises TooSlow, Unavailable."""
-    rules = bundle.manifest.rules
-    scopes = [in_scope(rules, type_of(input)) for input in inputs]
+    scopes = [bundle.about(type_of(input)) for input in inputs]
     questions = [
         Question([rule.policy for rule in scope], input) for scope, input in zip(scopes, inputs, strict=True)
     ]

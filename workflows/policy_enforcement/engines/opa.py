@@ -14,7 +14,6 @@ from typing import Any
 from workflows.errors import Unavailable
 from workflows.kinds import RuleEngine
 from workflows.policy_enforcement.bundle import Bundle
-from workflows.policy_enforcement.combine import in_scope
 from workflows.policy_enforcement.engines.pool import EnginePool, TooSlow
 from workflows.policy_enforcement.engines.rego import said, said_of
 from workflows.policy_enforcement.engines.remote import Observe, Remote
@@ -75,11 +74,7 @@ class OpaServer:
         await self.remote.close()
 
     async def _rules(self, bundle: Bundle, names: dict[str, str], input: Input) -> dict[str, Said]:
-        about = {
-            rule.policy
-            for rule in in_scope(bundle.manifest.rules, type_of(input))
-            if rule.engine == RuleEngine.REGO
-        }
+        about = {rule.policy for rule in bundle.about(type_of(input)) if rule.engine == RuleEngine.REGO}
         if about == set(names.values()):
             answer = await self._document(bundle.revision, "acgs/says", input)
             if "result" in answer:

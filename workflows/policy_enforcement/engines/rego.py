@@ -75,7 +75,7 @@ class RegoRules:
         for name, source in sources.items():
             self.engine.add_policy(path_of(name), source)
         self.engine.add_data(data_of(actions, facts, []))
-        self.actions = {name: set(types) for name, types in actions.items()}
+        self.index = {action: set(named) for action, named in data_of(actions, {}, [])["index"].items()}
         for path in ("acgs.says", "acgs.only"):  # compiles, so that no decision has to wait for it
             self._document(path, {"action": {"type": ""}, "rule": "", "input": {}})
 
@@ -84,14 +84,11 @@ class RegoRules:
         wanted = set(names)
         try:
             # The entrypoint asks all that are about the action: only where these are wanted, as one may be too slow.
-            if wanted == self._about(type_of(input)):
+            if wanted == self.index[ANY_ACTION] | self.index.get(type_of(input), set()):
                 return said_of(self._document("acgs.says", input), wanted)
         except OpaError:
             pass
         return {name: self._alone(name, input) for name in wanted}
-
-    def _about(self, action: str) -> set[str]:
-        return {name for name, types in self.actions.items() if action in types or ANY_ACTION in types}
 
     def _alone(self, name: str, input: Input) -> Said:
         try:
