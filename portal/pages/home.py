@@ -23,6 +23,7 @@ WAITS = {
     "vote": {"word": "Vote", "glyph": "ballot", "tab": "/ballot", "verb": "The ballot closes"},
     "returned": {"word": "Mend", "glyph": "return", "tab": "/edit", "verb": "Due"},
     "violation": {"word": "Answer", "glyph": "warning", "tab": "", "verb": "Due"},
+    "restricted": {"word": "Restricted", "glyph": "lock", "tab": "", "verb": "It ends"},
     "appeal": {"word": "Judge", "glyph": "scales", "tab": "", "verb": "Due"},
 }
 

@@ -163,6 +163,17 @@
       if (panel) { panel.open = false; panel.querySelector("summary").focus(); }
       return;
     }
+    const line = event.target.closest("[data-line]");
+    const text = line && document.getElementById(line.hash.slice(1));
+    if (text?.setSelectionRange) {
+      event.preventDefault();
+      const lines = text.value.split("\n");
+      const start = lines.slice(0, line.dataset.line - 1).join("\n").length + (line.dataset.line > 1 ? 1 : 0);
+      text.focus();
+      text.setSelectionRange(start, start + (lines[line.dataset.line - 1] ?? "").length);
+      text.scrollTop = (text.scrollHeight / lines.length) * Math.max(0, line.dataset.line - 4);
+      return;
+    }
     for (const menu of all("details.account[open]")) if (!menu.contains(event.target)) menu.open = false;
   });
 

@@ -28,6 +28,9 @@ SHOTS: dict[str, tuple[str | None, str, tuple[int, int], str, str | None]] = {
     "entry-dark": (None, "/audit/entries/700", DESKTOP, "dark", None),
     "transparency": (None, "/transparency", DESKTOP, "light", None),
     "report-phone": (None, "/transparency/reports/REP-{year}-0001", PHONE, "light", ".report-part"),
+    "enforcement": (None, "/enforcement", DESKTOP, "light", None),
+    "review-rule": ("dana", "/policies/{voting}/review", DESKTOP, "light", "#both-title"),
+    "violation-phone": ("farah", "/violations/{violation}", PHONE, "light", "#done-title"),
     "constitution-dark": (None, "/constitution", DESKTOP, "dark", None),
 }
 

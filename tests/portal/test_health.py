@@ -49,6 +49,17 @@ async def test_requests_are_counted_by_route_and_by_the_status_they_got(client: 
     assert not any("/nothing" in label for key in counted for label in key)
 
 
+async def test_ready_says_whether_the_rules_can_be_asked(client: httpx.AsyncClient, app: Litestar):
+    held = app.state.services.rulebook
+    await held.prepare()
+    answer = (await client.get("/readyz")).json()
+    assert answer["checks"]["bundle"]["ok"] and answer["ready"]
+    held.prepared = None
+    answer = (await client.get("/readyz")).json()
+    assert not answer["checks"]["bundle"]["ok"] and answer["ready"], "people go on deciding"
+    assert "not loaded yet" in answer["checks"]["bundle"]["reason"]
+
+
 async def test_workflows_are_counted_from_what_happened(client: httpx.AsyncClient, app: Litestar):
     begun = datetime(2026, 1, 1, tzinfo=UTC)
     rows = [

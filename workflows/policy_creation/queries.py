@@ -18,6 +18,7 @@ from workflows.kinds import (
     AnchorKind,
     BallotState,
     Category,
+    Ladder,
     PolicyState,
     RiskLevel,
     Strategy,
@@ -351,11 +352,13 @@ def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subq
     returned = sa.select(sa.literal("returned"), *columns, none).where(
         t.policy.c.author_id == actor.id, t.policy.c.state == PolicyState.RETURNED
     )
-    return sa.union_all(to_vote, to_review, returned, *_for_office(actor)).subquery()
+    return sa.union_all(to_vote, to_review, returned, *_of_violations(actor, now)).subquery()
 
 
-def _for_office(actor: Actor) -> list[sa.Select[Any]]:
-    """Violations beyond what is answered automatically (§ 8.5), and appeals in which this person has no part (§ 2.3)."""
+def _of_violations(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> list[sa.Select[Any]]:
+    """Restrictions that concern this person, who may appeal (§ 8.3); for offices violations beyond what is answered
+    automatically (§ 8.5), and appeals in which this person has no part (§ 2.3).
+    """
     about = (t.violation.c.ref, t.violation.c.summary)
     answers = (
         sa.select(sa.literal("violation"), *about, sa.null().cast(sa.DateTime(timezone=True)))
@@ -375,7 +378,18 @@ def _for_office(actor: Actor) -> list[sa.Select[Any]]:
             t.restriction.c.imposed_by.is_distinct_from(actor.id),
         )
     )
+    concerns = (
+        sa.select(sa.literal("restricted"), *about, t.restriction.c.expires_at)
+        .join(t.restriction, t.restriction.c.violation_id == t.violation.c.id)
+        .where(
+            t.restriction.c.subject == actor.username,
+            t.restriction.c.level != Ladder.LOG_WARNING,
+            t.restriction.c.lifted_at.is_(None),
+            t.restriction.c.expires_at > now,
+        )
+    )
     return [
+        concerns,
         *([answers] if actor.has(Role.COUNCIL, Role.OPERATOR, Role.OMBUDSPERSON) else []),
         *([judges] if actor.has(Role.COUNCIL, Role.OMBUDSPERSON) else []),
     ]
@@ -393,6 +407,7 @@ async def inbox(
         "returned": "It was returned to you; amend it or withdraw it.",
         "violation": "Answer it: it goes beyond what machines may do.",
         "appeal": "Judge the appeal against a restriction.",
+        "restricted": "What you do is restricted because of this. You may appeal.",
     }
     return [
         InboxItem(kind=row.kind, ref=row.ref, title=row.title, text=texts[row.kind], due=row.due)

@@ -329,10 +329,10 @@ class AnchorView(View, kw_only=True):
 
 class InboxItem(View):
     """Something that waits for one person: a policy to review, a ballot to vote in, an own text to mend, and for those in
-    office a violation to answer or an appeal to judge.
+    office a violation to answer or an appeal to judge; a restriction that concerns them.
     """
 
-    kind: Literal["review", "vote", "returned", "violation", "appeal"]
+    kind: Literal["review", "vote", "returned", "violation", "appeal", "restricted"]
     ref: str
     title: str
     text: str

@@ -182,6 +182,25 @@ deny("no_mandate") :- acts(S), not may(S).
         {"holder": ["ada"], "delegates": [["ada", "ben"]], "blocked": ["eve"]},
     ),
     Template(
+        "inheritance",
+        "Inherited offices",
+        "Whoever holds an office holds the lesser ones that it includes, and may do what those may.",
+        RuleDraft(
+            "datalog",
+            """name("inherited_offices"). actions("room.book").
+reason("no_office", "It takes an office that may book rooms.", "low").
+
+holds(S, O) :- input("subject.id", S), office(S, O).
+holds(S, Q) :- holds(S, O), includes(O, Q).
+
+allow :- holds(_, O), may_book(O).
+deny("no_office") :- not allow.
+""",
+            [_case("deny", "room.book")],
+        ),
+        {"office": [["ada", "chair"]], "includes": [["chair", "member"]], "may_book": ["member"]},
+    ),
+    Template(
         "conflict",
         "Conflict of interest",
         "Nobody decides about a body they belong to, directly or through one that it owns.",

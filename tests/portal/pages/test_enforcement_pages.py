@@ -192,6 +192,24 @@ async def test_what_waits_for_those_in_office_stands_in_their_inbox(
     assert "Judge" not in text_of(await shown(ada, "/inbox")), "it is her own appeal, and she holds no office"
 
 
+async def test_a_member_who_is_restricted_is_told_and_may_appeal(
+    ref: str, app: Litestar, api: SignIn, as_persona: SignIn
+) -> None:
+    asked = {
+        "action": {"type": "grant", "amount": 5, "decided_by": ["ada", "m2", "m3"]},
+        "subject": {"id": "ada"},
+    }
+    assert (await (await api("jon")).post(DECIDE, json=asked)).json()["decision"] == "deny"
+    held = app.state.services
+    async with held.rulebook.units() as unit:
+        ids = list((await unit.connection.execute(sa.select(decision.c.id))).scalars())
+        (found,) = await violations.notice(unit, held.constitution.figures, ids)
+    ada = await as_persona("ada")
+    page = await shown(ada, "/inbox")
+    assert f"/violations/{found}" in links(page) and "You may appeal" in text_of(page)
+    assert "You may appeal" not in text_of(await shown(await as_persona("ben"), "/inbox"))
+
+
 async def test_reviewers_see_rule_and_text_side_by_side(
     app: Litestar, api: SignIn, as_persona: SignIn
 ) -> None:
