@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from typing import TYPE_CHECKING, Any
 
 from portal.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from litestar import Litestar
 
 
 def main(arguments: list[str]) -> None:
@@ -51,55 +55,49 @@ def everything(settings: Settings) -> None:
 
 def web(settings: Settings) -> None:
     """One web process."""
-    import uvicorn
-
     from portal.app import create_app
     from portal.keys import with_jwt_secret
-    from portal.telemetry import configure_logging
 
     _insist(settings)
-    configure_logging(settings.log_level)
-    # uvicorn raises the signal that stopped it once more when it is done; that must end in a clean exit.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    uvicorn.run(
+    _serve(
         create_app(with_jwt_secret(settings)),
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
+        settings,
+        settings.port,
         ws="websockets-sansio",
         proxy_headers=True,
         forwarded_allow_ips=settings.trusted_proxies,
-        server_header=False,
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=3,
         ws_max_size=64 * 1024,
     )
 
 
 def pgc(settings: Settings) -> None:
     """The engines of policy enforcement as a service."""
-    import uvicorn
-
     from portal.keys import with_jwt_secret
     from portal.pgc import create_service, port_of
+
+    _serve(create_service(with_jwt_secret(settings)), settings, port_of(settings))
+
+
+def _serve(app: Litestar, settings: Settings, port: int, **options: Any) -> None:
+    import uvicorn
+
     from portal.telemetry import configure_logging
 
     configure_logging(settings.log_level)
+    # uvicorn raises the signal that stopped it once more when it is done; that must end in a clean exit.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     uvicorn.run(
-        create_service(with_jwt_secret(settings)),
+        app,
         host=settings.host,
-        port=port_of(settings),
+        port=port,
         loop="uvloop",
         http="httptools",
         server_header=False,
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=3,
+        **options,
     )
 
 

@@ -26,7 +26,7 @@ from portal.services import Services, services
 from workflows.audit_transparency import anchors, checkpoints, tree
 from workflows.errors import NotFound
 from workflows.kinds import AnchorState, WorkflowStatus
-from workflows.storage.tables import anchor, audit_pending, chain_status, workflow
+from workflows.storage.tables import anchor, audit_pending, chain_status, conformance, workflow
 from workflows.storage.unit import governance_now
 
 ENDED = (WorkflowStatus.COMPLETED, WorkflowStatus.FAILED, WorkflowStatus.CANCELLED, WorkflowStatus.TIMEOUT)
@@ -132,6 +132,7 @@ async def _from_database(held: Services) -> bytes:
             *await _anchors(connection),
             *await _log(connection),
             *await _queue(connection),
+            await _conformance(connection),
         ]
     text = generate_latest(_Given(families))  # type: ignore[arg-type]
     held.metrics.from_database = (time.monotonic(), text)
@@ -234,6 +235,16 @@ async def _log(connection: AsyncConnection) -> list[Metric]:
         family.add_metric((), value)
         families.append(family)
     return families
+
+
+async def _conformance(connection: AsyncConnection) -> Metric:
+    query = sa.select(sa.func.count()).where(sa.func.cardinality(conformance.c.broken) > 0)
+    broken = GaugeMetricFamily(
+        "governance_constitution_checks_broken",
+        "Checks that found rows which break a clause of the constitution.",
+    )
+    broken.add_metric((), (await connection.execute(query)).scalar_one())
+    return broken
 
 
 async def _queue(connection: AsyncConnection) -> list[Metric]:

@@ -33,6 +33,7 @@ from portal.log import keep_log, publish_verifiers
 from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.audit_transparency.reports import making as reports
+from workflows.constitution import conformance
 from workflows.policy_creation import ballots
 from workflows.policy_enforcement import decisions, drift, remediation, replay, rules, violations
 from workflows.storage.tables import idempotency
@@ -73,6 +74,14 @@ async def notice(units: Units, held: Services, job: Job) -> None:
         await violations.notice(unit, held.constitution.figures, denied)
 
 
+async def hold(units: Units, held: Services) -> None:
+    """Hold the constitution's clauses against the rows."""
+    async with units() as unit:
+        broken = await conformance.look(unit, held.constitution.figures)
+    if broken:
+        log.error("constitution_broken", checks=broken)
+
+
 async def make_reports(units: Units) -> None:
     """Make what is asked for; where the log's next checkpoint is waited for, look again in a moment."""
     if await reports.make_due(units):
@@ -109,6 +118,10 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.schedule("sweep", "* * * * *")
     async def every_minute(schedule: Schedule) -> None:
         await sweep(units, held)
+
+    @queue.schedule("conformance", "7 * * * *")
+    async def conforming(schedule: Schedule) -> None:
+        await hold(units, held)
 
     @queue.schedule("drift", "41 * * * *")
     async def drifting(schedule: Schedule) -> None:
@@ -190,6 +203,7 @@ async def run(settings: Settings) -> None:
         queue = make_queue(pool, units, held, wake)
         for name in await publish_verifiers(units):
             log.info("verifier_published", file=name)
+        await hold(units, held)
         await sweep(units, held)  # a job whose worker was killed is given to another only after half a minute
         running = asyncio.create_task(
             queue.run(dequeue_timeout=timedelta(seconds=5), shutdown_on_listener_failure=True)

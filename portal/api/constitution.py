@@ -13,9 +13,11 @@ from litestar.di import NamedDependency
 from litestar.params import PathParameter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portal.api.answers import fresh, problems
+from portal.api.answers import Items, fresh, problems
 from portal.api.http import tagged
 from portal.auth.guards import public
+from workflows.constitution import conformance
+from workflows.constitution.clauses import clauses
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
 from workflows.errors import NotFound
@@ -152,4 +154,58 @@ def _bytes(request: Request, body: bytes, sha256: str) -> Response[bytes]:
     return response
 
 
-routes: list = [read, document, earlier]
+class CheckView(msgspec.Struct, frozen=True):
+    """A check of a clause: `state` holds, broken, nothing (to look at yet) or unchecked."""
+
+    key: str
+    clause: str
+    says: str
+    implemented_by: str
+    state: str
+    counted: int | None
+    broken: list[str]
+    checked_at: datetime | None
+    rows: str
+
+
+class ClauseView(msgspec.Struct, frozen=True):
+    number: str
+    section: str
+    text: str
+    checks: list[CheckView]
+
+
+@get(
+    PATH + "/conformance",
+    guards=[public],
+    tags=TAGS,
+    summary="Read whether the software keeps to it",
+    description="Each clause with the checks that hold it against the rows, the code that implements it, and what was found "
+    "last. A clause without checks is carried out by people or follows from others.",
+    responses=problems(),
+)
+async def conforms(
+    reader: NamedDependency[AsyncConnection], constitution: NamedDependency[Constitution]
+) -> Items[ClauseView]:
+    return Items([_clause(item) for item in await conformance.held(reader, clauses(constitution.text))])
+
+
+def _clause(item: conformance.Held) -> ClauseView:
+    checks = [
+        CheckView(
+            key=found.check.key,
+            clause=found.check.clause,
+            says=found.check.says,
+            implemented_by=found.check.live,
+            state=found.state,
+            counted=found.counted,
+            broken=found.broken,
+            checked_at=found.checked_at,
+            rows=found.check.rows,
+        )
+        for found in item.found
+    ]
+    return ClauseView(item.clause.number, item.clause.section, item.clause.text, checks)
+
+
+routes: list = [read, document, earlier, conforms]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import sqlalchemy as sa
 from litestar import Request, Response, get
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public
 from portal.pages.render import page
+from workflows.constitution import conformance
+from workflows.constitution.clauses import clauses
 from workflows.constitution.document import Constitution
 from workflows.markdown import to_html
 from workflows.storage.tables import chain_status
@@ -71,4 +74,24 @@ async def document(constitution: NamedDependency[Constitution]) -> Response[byte
     )
 
 
-routes = [show, document]
+@get("/constitution/conformance", guards=[public], include_in_schema=False)
+async def conforms(
+    request: Request,
+    reader: NamedDependency[AsyncConnection],
+    constitution: NamedDependency[Constitution],
+) -> Response:
+    """Each clause against the code that implements it and its last check."""
+    held = await conformance.held(reader, clauses(constitution.text))
+    counts = Counter(found.state for item in held for found in item.found)
+    return page(
+        request,
+        "pages/conformance.html",
+        title="Conformance",
+        held=held,
+        counts={state: counts[state] for state in ("holds", "broken", "nothing", "unchecked")},
+        figures=conformance.figures_held(constitution.figures),
+        governing=constitution,
+    )
+
+
+routes = [show, conforms, document]

@@ -108,6 +108,7 @@ SAMPLES: list[tuple[str | None, str]] = [
     ("ben", "/inbox"),
     ("chidi", "/me"),
     (None, "/constitution"),
+    (None, "/constitution/conformance"),
     (None, "/chain"),
     (None, "/chain/accounts/{account}"),
     (None, "/chain/transactions/{signature}"),

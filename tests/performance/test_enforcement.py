@@ -24,6 +24,7 @@ from workflows.policy_enforcement import decisions
 from workflows.policy_enforcement.bundle import FORMAT, Bundle, LogPoint, Manifest, revision_of
 from workflows.policy_enforcement.combine import RuleInForce, combine
 from workflows.policy_enforcement.decisions import Asked
+from workflows.policy_enforcement.engines import datalog
 from workflows.policy_enforcement.engines.pool import EnginePool
 from workflows.policy_enforcement.engines.rego import RegoRules
 from workflows.policy_enforcement.rulebook import Rulebook
@@ -34,6 +35,8 @@ SIZES = [
     size for size in (10, 100, 1_000, 10_000) if size <= int(os.environ.get("PERFORMANCE_POLICIES", 1_000))
 ]
 PEOPLE = 10_000  # data entries: who holds which roles
+WORLDS = [(size, PEOPLE) for size in SIZES] + [(SIZES[-1], 100), (SIZES[-1], 100_000)]  # rules, data entries
+ROWS = (100, 10_000, 100_000)  # of a relation that a Datalog rule follows
 PER_ACTION = 4  # rules that are about one action type
 QUESTIONS = 3_000
 SECONDS = 3.0
@@ -54,15 +57,15 @@ def rule(number: int) -> tuple[RuleInForce, str]:
     return RuleInForce(policy, 1, digest, "rego", digest, Declared(name, [action], {}, ["roles"])), source
 
 
-def bundle_of(size: int) -> Bundle:
+def bundle_of(size: int, people: int) -> Bundle:
     made = [rule(number) for number in range(size)]
     manifest = Manifest(FORMAT, LogPoint(size, ""), [each for each, _ in made], [])
-    roles = {f"p{n}": [f"role{n % 20}", f"role{n % 7}"] for n in range(PEOPLE)}
+    roles = {f"p{n}": [f"role{n % 20}", f"role{n % 7}"] for n in range(people)}
     sources = {each.policy: source for each, source in made}
     return Bundle(revision_of(manifest), manifest, sources, {"roles": roles})
 
 
-def questions(size: int) -> list[dict[str, Any]]:
+def questions(size: int, people: int) -> list[dict[str, Any]]:
     dice = random.Random(size)
     return [
         {
@@ -70,7 +73,7 @@ def questions(size: int) -> list[dict[str, Any]]:
                 "type": f"act{dice.randrange(max(1, size // PER_ACTION))}",
                 "amount": dice.randrange(3_000),
             },
-            "subject": {"id": f"p{dice.randrange(PEOPLE)}"},
+            "subject": {"id": f"p{dice.randrange(people)}"},
             "context": {"now": "2026-11-24T12:00:00Z"},
         }
         for _ in range(QUESTIONS)
@@ -78,15 +81,25 @@ def questions(size: int) -> list[dict[str, Any]]:
 
 
 def test_engines_by_size(report: Callable[..., None]) -> None:
-    rows = [row for size in SIZES for row in asyncio.run(by_size(size))]
-    assert len(rows) == 3 * len(SIZES)
-    columns = ["rules", "", "per second", "of the bare engine", "p50 ms", "p95 ms", "p99 ms", "next bundle s"]
-    report(f"Engines ({PEOPLE:,} data entries, {PER_ACTION} rules about each action)", columns, rows)
+    rows = [row for size, people in WORLDS for row in asyncio.run(by_size(size, people))]
+    assert len(rows) == 3 * len(WORLDS)
+    columns = [
+        "rules",
+        "data",
+        "",
+        "per second",
+        "of the bare engine",
+        "p50 ms",
+        "p95 ms",
+        "p99 ms",
+        "next bundle s",
+    ]
+    report(f"Rego, {PER_ACTION} rules about each action", columns, rows)
 
 
-async def by_size(size: int) -> list[list[str]]:
+async def by_size(size: int, people: int) -> list[list[str]]:
     """A bare OPA library in this process, asked through its own entrypoint; then ours, one at a time and eight at once."""
-    bundle, asked = bundle_of(size), questions(size)
+    bundle, asked = bundle_of(size, people), questions(size, people)
     began = time.perf_counter()
     bare_rules = {each.declared.name: bundle.sources[each.policy] for each in bundle.manifest.rules}
     about = {each.declared.name: each.declared.actions for each in bundle.manifest.rules}
@@ -124,10 +137,60 @@ async def by_size(size: int) -> list[list[str]]:
         ("eight at once", found[1], ready),
     ]
     return [
-        [f"{size:,}", name, f"{each.per_second:,.0f}", f"{each.per_second / direct.per_second:.2f}",
+        [f"{size:,}", f"{people:,}", name, f"{each.per_second:,.0f}", f"{each.per_second / direct.per_second:.2f}",
          *(f"{each.percentile(percent) * 1000:.2f}" for percent in (50, 95, 99)), f"{seconds:.2f}"]
         for name, each, seconds in named
     ]  # fmt: skip
+
+
+def test_datalog_by_data(report: Callable[..., None]) -> None:
+    """Delegation in chains of ten: clingo in this process on all the data, and ours on what can matter."""
+    rows = [row for count in ROWS for row in delegation(count)]
+    assert len(rows) == 2 * len(ROWS)
+    columns = ["rows", "", "per second", "of clingo on everything", "p50 ms", "p99 ms", "loaded s"]
+    report("Datalog, delegation", columns, rows)
+
+
+def delegation(count: int) -> list[list[str]]:
+    source = (
+        'name("sign"). actions("sign").\nmay(P) :- holder(P).\nmay(Q) :- may(P), delegates(P, Q).\n'
+        'acts(S) :- input("subject.id", S).\nunder(S) :- acts(S).\nunder(P) :- under(Q), delegates(P, Q).\n'
+        "allow :- acts(S), under(P), holder(P).\n"
+    )
+    pairs = [[f"p{n}", f"p{n + 1}"] for n in range(count) if n % 10 != 9]
+    facts = {"delegates": pairs, "holder": [f"p{n}" for n in range(0, count, 10)]}
+    began = time.perf_counter()
+    compiled = datalog.compile(source, facts)
+    loaded = time.perf_counter() - began
+    dice = random.Random(count)
+    asked = [{"action": {"type": "sign"}, "subject": {"id": f"p{dice.randrange(count)}"}} for _ in range(500)]
+    everything = [(name, row) for name, relation in compiled.given.items() for row in relation.rows]
+
+    def whole(input: dict[str, Any]) -> None:
+        given = [("input", row) for row in datalog._leaves(input)]
+        assert any(atom.name == "allow" for atom in datalog._ground(compiled.text, [*given, *everything]))
+
+    def ours(input: dict[str, Any]) -> None:
+        assert datalog.decide(compiled, input).allow
+
+    few = asked[: max(5, 50_000 // count)]
+    found = [("clingo on everything", timed(whole, few)), ("ours", timed(ours, asked))]
+    base = found[0][1].per_second
+    return [
+        [f"{count:,}", name, f"{each.per_second:,.0f}", f"{each.per_second / base:,.1f}",
+         f"{each.percentile(50) * 1000:.2f}", f"{each.percentile(99) * 1000:.2f}", f"{loaded:.2f}"]
+        for name, each in found
+    ]  # fmt: skip
+
+
+def timed(act: Callable[[dict[str, Any]], None], inputs: list[dict[str, Any]]) -> Timings:
+    timings, began = Timings(), time.perf_counter()
+    for input in inputs:
+        before = time.perf_counter()
+        act(input)
+        timings.each.append(time.perf_counter() - before)
+    timings.together = time.perf_counter() - began
+    return timings
 
 
 async def asking(rulebook: Rulebook, bundle: Bundle, asked: list[dict[str, Any]], clients: int) -> Timings:

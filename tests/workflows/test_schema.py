@@ -110,6 +110,7 @@ UNAUDITED = {
     "alert": "what is wrong with the portal's surroundings: no act of anybody",
     "chain_status": "what was last seen of the chain",
     "impact": "a replay of entered decisions, which can be made anew",
+    "conformance": "what a check found in the rows, which can be found anew",
     "rule_check": "what the gate found of an entered version, which can be found anew",
     "idempotency": "answers kept for a client that asks again; the act itself was entered",
     "reference_counter": "the next number of a reference; what bears it is entered",

@@ -133,6 +133,16 @@ constitution_document = sa.Table(
     _time("first_seen_at"),
 )
 
+# What was found when a clause was last held against the rows (workflows.constitution.conformance).
+conformance = sa.Table(
+    "conformance",
+    metadata,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("counted", sa.BigInteger, nullable=False),
+    sa.Column("broken", pg.ARRAY(sa.Text), nullable=False),  # references of rows that break it; at most 20
+    _time("checked_at"),
+)
+
 workflow = sa.Table(
     "workflow",
     metadata,

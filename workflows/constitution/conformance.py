@@ -1,0 +1,321 @@
+"""Holds the clauses of the constitution against what the portal did: each check counts rows and finds those that break it.
+
+The code that implements a clause refuses beforehand; these checks look at the rows afterwards, by other means, so that a
+fault in the one shows in the other. A clause without a check says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from workflows.constitution.clauses import Clause
+from workflows.constitution.figures import FLOORS, Figures
+from workflows.storage.tables import conformance
+from workflows.storage.unit import Unit
+
+MOST = 20  # rows that are named
+
+
+class Check(msgspec.Struct, frozen=True):
+    """`live`: the code that implements the clause. `counted` and `broken` are SQL; the latter gives references."""
+
+    key: str
+    clause: str
+    says: str
+    live: str
+    counted: str
+    broken: str
+    rows: str  # where a person finds what was counted
+
+
+_BALLOTS = "FROM ballot b JOIN policy p ON p.id = b.policy_id"
+_TIER = "JOIN policy_version v ON v.policy_id = b.policy_id AND v.number = b.version"
+_APPROVED = """(SELECT count(*) FROM review r WHERE r.policy_id = b.policy_id AND r.version = b.version AND r.decision = 'approve'
+    AND {capacity} = ANY(r.capacity) AND r.created_at <= b.opens_at)"""
+
+CHECKS = (
+    Check(
+        "one_vote", "2.1", "Nobody has two votes that count in one ballot, and nobody votes who was not on its roll.",
+        "workflows.policy_creation.ballots.cast",
+        "SELECT count(*) FROM vote WHERE superseded_at IS NULL",
+        f"""SELECT p.ref {_BALLOTS} JOIN vote t ON t.ballot_id = b.id AND t.superseded_at IS NULL
+            LEFT JOIN elector e ON e.ballot_id = b.id AND e.person_id = t.voter_id
+            GROUP BY p.ref, t.voter_id, b.id HAVING count(*) > 1 OR bool_or(e.person_id IS NULL)""",
+        "/audit?type=vote.cast",
+    ),
+    Check(
+        "own_review", "2.3", "No policy was reviewed by its author.",
+        "workflows.roles.may_review",
+        "SELECT count(*) FROM review",
+        """SELECT p.ref FROM review r JOIN policy p ON p.id = r.policy_id
+            JOIN policy_version v ON v.policy_id = r.policy_id AND v.number = r.version
+            WHERE r.reviewer_id IN (p.author_id, v.author_id)""",
+        "/audit?type=review.",
+    ),
+    Check(
+        "own_appeal", "2.3", "No appeal was judged by who made it or by who imposed what it is about.",
+        "workflows.roles.may_judge_appeal",
+        "SELECT count(*) FROM appeal WHERE decided_at IS NOT NULL",
+        """SELECT coalesce(v.ref, a.id::text) FROM appeal a JOIN restriction r ON r.id = a.restriction_id
+            LEFT JOIN violation v ON v.id = r.violation_id WHERE a.decided_by IN (a.made_by, r.imposed_by)""",
+        "/audit?type=appeal.judged",
+    ),
+    Check(
+        "text_is_kept", "3.3", "The text of each version hashes to what was stored when it was written.",
+        "workflows.policy_creation.drafts.amend",
+        "SELECT count(*) FROM policy_version",
+        """SELECT p.ref FROM policy_version v JOIN policy p ON p.id = v.policy_id
+            WHERE encode(sha256(convert_to(v.text, 'UTF8')), 'hex') <> v.text_sha256""",
+        "/policies",
+    ),
+    Check(
+        "strictest_for_constitutional", "4.5", "Each constitutional policy that came to a ballot was given the tier of human review.",
+        "workflows.policy_creation.rules.applicable",
+        f"SELECT count(*) {_BALLOTS} {_TIER} WHERE v.category = 'constitutional'",
+        f"SELECT p.ref {_BALLOTS} {_TIER} WHERE v.category = 'constitutional' AND v.strategy <> 'human_review'",
+        "/policies?category=constitutional",
+    ),
+    Check(
+        "approved_before_ballot", "4.2", "Each ballot opened with as many approvals of that very version as its tier asks for.",
+        "workflows.policy_creation.rules.review_progress",
+        f"SELECT count(*) {_BALLOTS}",
+        f"""SELECT p.ref {_BALLOTS} {_TIER} JOIN tier ON tier.strategy = v.strategy WHERE
+            {_APPROVED.format(capacity="'reviewer'")} < tier.approvals OR {_APPROVED.format(capacity="'legal'")} < tier.legal
+            OR {_APPROVED.format(capacity="'council'")} < tier.council""",
+        "/audit?type=ballot.opened",
+    ),
+    Check(
+        "commented_before_ballot", "4.3", "Each ballot opened after the comment period of its tier, unless in an emergency.",
+        "workflows.policy_creation.ballots.open_due",
+        f"SELECT count(*) {_BALLOTS} WHERE NOT p.emergency",
+        f"""SELECT p.ref {_BALLOTS} {_TIER} JOIN tier ON tier.strategy = v.strategy WHERE NOT p.emergency
+            AND b.opens_at < p.submitted_at + make_interval(days => tier.comment_days)""",
+        "/audit?type=ballot.opened",
+    ),
+    Check(
+        "open_long_enough", "5.2", "Each ballot is open for the days of the annex.",
+        "workflows.policy_creation.ballots.open_due",
+        f"SELECT count(*) {_BALLOTS} WHERE NOT p.emergency",
+        f"""SELECT p.ref {_BALLOTS} WHERE NOT p.emergency AND (b.closes_at < b.opens_at + make_interval(days => :voting_days)
+            OR b.closed_at < b.closes_at)""",
+        "/audit?type=ballot.opened",
+    ),
+    Check(
+        "open_long_enough_in_emergency", "5.3", "Each emergency ballot is open for the days of the annex.",
+        "workflows.policy_creation.ballots.open_due",
+        f"SELECT count(*) {_BALLOTS} WHERE p.emergency",
+        f"""SELECT p.ref {_BALLOTS} WHERE p.emergency AND (b.closes_at < b.opens_at
+            + make_interval(days => :emergency_voting_days) OR b.closed_at < b.closes_at)""",
+        "/audit?type=ballot.opened",
+    ),
+    Check(
+        "count_is_of_the_votes", "5.5", "The count of each closed ballot is that of its votes.",
+        "workflows.policy_creation.ballots.close_due",
+        "SELECT count(*) FROM ballot WHERE state = 'closed'",
+        f"""SELECT p.ref {_BALLOTS} LEFT JOIN vote t ON t.ballot_id = b.id AND t.superseded_at IS NULL
+            WHERE b.state = 'closed' GROUP BY p.ref, b.id HAVING (b.votes_for, b.votes_against, b.votes_abstain) <>
+            (count(*) FILTER (WHERE t.choice = 'for'), count(*) FILTER (WHERE t.choice = 'against'),
+             count(*) FILTER (WHERE t.choice = 'abstain'))""",
+        "/audit?type=ballot.closed",
+    ),
+    Check(
+        "quorum", "5.4", "Each ballot that passed had its quorum by votes for and abstentions.",
+        "workflows.policy_creation.tally.decide",
+        "SELECT count(*) FROM ballot WHERE passed",
+        f"""SELECT p.ref {_BALLOTS} WHERE b.passed AND (b.quorum_percent < :quorum_percent
+            OR 100 * (b.votes_for + b.votes_abstain) < b.quorum_percent * b.electorate)""",
+        "/audit?type=ballot.closed",
+    ),
+    Check(
+        "outcome", "5.5", "Each ballot passed or failed as its count says, and a tie failed.",
+        "workflows.policy_creation.tally.decide",
+        "SELECT count(*) FROM ballot WHERE state = 'closed'",
+        f"""SELECT p.ref {_BALLOTS} WHERE b.state = 'closed' AND b.passed <> (b.votes_for > b.votes_against
+            AND 100 * b.votes_for >= b.threshold_percent * (b.votes_for + b.votes_against)
+            AND 100 * (b.votes_for + b.votes_abstain) >= b.quorum_percent * b.electorate)""",
+        "/audit?type=ballot.closed",
+    ),
+    Check(
+        "threshold", "5.7", "No ballot asked for less than its tier.",
+        "workflows.policy_creation.rules.applicable",
+        f"SELECT count(*) {_BALLOTS}",
+        f"SELECT p.ref {_BALLOTS} {_TIER} JOIN tier ON tier.strategy = v.strategy WHERE b.threshold_percent < tier.threshold",
+        "/audit?type=ballot.opened",
+    ),
+    Check(
+        "in_force_by_vote", "6.1", "Each policy in force passed its ballot, in the version that is in force.",
+        "workflows.policy_creation.implementation.enact",
+        "SELECT count(*) FROM policy WHERE state IN ('enacted', 'suspended')",
+        """SELECT p.ref FROM policy p LEFT JOIN ballot b ON b.policy_id = p.id AND b.version = p.current_version
+            WHERE p.state IN ('enacted', 'suspended') AND b.passed IS NOT TRUE""",
+        "/policies?state=enacted",
+    ),
+    Check(
+        "recorded", "6.2", "Each policy in force has its record on Solana, or in the queue to it.",
+        "workflows.policy_creation.implementation.enact",
+        "SELECT count(*) FROM policy WHERE state = 'enacted'",
+        """SELECT p.ref FROM policy p WHERE p.state = 'enacted' AND NOT EXISTS
+            (SELECT FROM anchor a WHERE a.policy_id = p.id AND a.version = p.current_version)""",
+        "/chain",
+    ),
+    Check(
+        "rules_voted_for", "8.1", "The active bundle holds rules of policies in force, and no others.",
+        "workflows.policy_enforcement.bundle.renew",
+        """SELECT jsonb_array_length(convert_from(b.manifest, 'UTF8')::jsonb -> 'rules') FROM bundle_active a
+            JOIN bundle b ON b.revision = a.revision""",
+        """SELECT r ->> 'policy' FROM bundle_active a JOIN bundle b ON b.revision = a.revision
+            CROSS JOIN LATERAL jsonb_array_elements(convert_from(b.manifest, 'UTF8')::jsonb -> 'rules') r
+            LEFT JOIN policy p ON p.ref = r ->> 'policy' AND p.state = 'enacted'
+            LEFT JOIN policy_version v ON v.policy_id = p.id AND v.version_sha256 = r ->> 'version_sha256'
+            WHERE v.number IS DISTINCT FROM p.current_version OR v.number IS NULL""",
+        "/enforcement/bundles",
+    ),
+    Check(
+        "allowed_by_a_rule", "8.1", "Nothing was allowed that no rule allowed, or that one denied; every decision has a reason.",
+        "workflows.policy_enforcement.combine.combine",
+        "SELECT count(*) FROM decision",
+        """SELECT d.id::text FROM decision d WHERE jsonb_array_length(d.why -> 'reasons') = 0 OR (d.outcome <> 'deny' AND NOT (
+            EXISTS (SELECT FROM jsonb_each(d.why -> 'said') s WHERE (s.value ->> 'allow')::boolean)
+            AND NOT EXISTS (SELECT FROM jsonb_each(d.why -> 'said') s
+                WHERE jsonb_array_length(s.value -> 'deny') > 0 OR s.value ->> 'error' <> '')))""",
+        "/enforcement",
+    ),
+    Check(
+        "restrictions_end", "8.3", "Every restriction ends, after no more hours than the annex says.",
+        "workflows.policy_enforcement.remediation.answer",
+        "SELECT count(*) FROM restriction",
+        """SELECT coalesce(v.ref, r.id::text) FROM restriction r LEFT JOIN violation v ON v.id = r.violation_id
+            WHERE r.expires_at > r.imposed_at + make_interval(hours => CASE r.level
+                WHEN 'immediate_block' THEN :block_hours WHEN 'emergency_lockdown' THEN :lockdown_hours
+                WHEN 'temporary_restriction' THEN :restriction_hours ELSE 24 * 366 END)""",
+        "/violations",
+    ),
+    Check(
+        "lockdown_by_council", "8.4", "Every emergency lockdown was ordered by a person.",
+        "workflows.roles.may_lock_down",
+        "SELECT count(*) FROM restriction WHERE level = 'emergency_lockdown'",
+        """SELECT coalesce(v.ref, r.id::text) FROM restriction r LEFT JOIN violation v ON v.id = r.violation_id
+            WHERE r.level = 'emergency_lockdown' AND r.imposed_by IS NULL""",
+        "/violations",
+    ),
+    Check(
+        "automatic_up_to", "8.5", "No machine went further up the ladder than the annex lets it.",
+        "workflows.policy_enforcement.remediation.answer",
+        "SELECT count(*) FROM restriction WHERE imposed_by IS NULL",
+        """SELECT coalesce(v.ref, r.id::text) FROM restriction r LEFT JOIN violation v ON v.id = r.violation_id
+            WHERE r.imposed_by IS NULL AND array_position(:ladder, r.level) > array_position(:ladder, :automatic)""",
+        "/violations",
+    ),
+    Check(
+        "trail_is_whole", "9.1", "Every entry is in the tree once, or waits for its place.",
+        "workflows.audit_transparency.sequencer",
+        "SELECT count(*) FROM audit.entry",
+        """SELECT e.number::text FROM audit.entry e LEFT JOIN audit.leaf l ON l.entry = e.number
+            LEFT JOIN audit.pending w ON w.number = e.number GROUP BY e.number HAVING count(l.index) + count(w.number) <> 1""",
+        "/audit",
+    ),
+)  # fmt: skip
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a check found when it was last made; `checked_at` None: it was not made yet."""
+
+    check: Check
+    counted: int | None
+    broken: list[str]
+    checked_at: datetime | None
+
+    @property
+    def state(self) -> str:
+        """holds, broken, nothing (there was nothing to check), unchecked."""
+        if self.checked_at is None:
+            return "unchecked"
+        if self.broken:
+            return "broken"
+        return "holds" if self.counted else "nothing"
+
+
+class Held(msgspec.Struct, frozen=True):
+    """A clause with the checks that hold it against the rows."""
+
+    clause: Clause
+    found: list[Found]
+
+
+class FigureHeld(msgspec.Struct, frozen=True):
+    """A figure of the annex beside the programme's floor, below which no document is governed by."""
+
+    name: str
+    article: str
+    value: int
+    floor: int
+
+
+async def look(unit: Unit, figures: Figures) -> int:
+    """Make every check and keep what it found; how many clauses are broken."""
+    broken = 0
+    for check in CHECKS:
+        counted = (await unit.connection.execute(_statement(check.counted, figures))).scalar() or 0
+        rows = await unit.connection.execute(_statement(f"{check.broken} LIMIT {MOST}", figures))
+        found = sorted({str(row[0]) for row in rows})
+        broken += bool(found)
+        values = {"key": check.key, "counted": counted, "broken": found, "checked_at": unit.now}
+        statement = insert(conformance).values(values)
+        await unit.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=values))
+    return broken
+
+
+def _statement(text: str, figures: Figures) -> sa.TextClause:
+    """`text` with the annex at hand: single figures as parameters, the tiers as a table `tier`."""
+    tiers = ", ".join(
+        f"('{name}', {tier.approvals}, {tier.legal}, {tier.council}, {tier.comment_days}, {tier.threshold_percent})"
+        for name, tier in figures.tiers.items()
+    )
+    columns = "strategy, approvals, legal, council, comment_days, threshold"
+    whole = sa.text(f"WITH tier ({columns}) AS (VALUES {tiers}) {text}")
+    values = {
+        "voting_days": figures.voting_days.value,
+        "emergency_voting_days": figures.emergency_voting_days.value,
+        "quorum_percent": figures.quorum_percent.value,
+        "block_hours": figures.block_hours.value,
+        "lockdown_hours": figures.lockdown_hours.value,
+        "restriction_hours": figures.restriction_hours.value,
+        "automatic": str(figures.automatic_remediation.value),
+    }
+    used = {name: value for name, value in values.items() if f":{name}" in text}
+    found = whole.bindparams(**used)
+    if ":ladder" in text:
+        found = found.bindparams(sa.bindparam("ladder", LADDER, sa.ARRAY(sa.Text)))
+    return found
+
+
+LADDER = ["log_warning", "temporary_restriction", "immediate_block", "emergency_lockdown"]
+
+
+async def held(connection: AsyncConnection, document: Sequence[Clause]) -> list[Held]:
+    """Every clause of the document with its checks as they were last made."""
+    rows = {row["key"]: row for row in (await connection.execute(sa.select(conformance))).mappings()}
+    by_clause: dict[str, list[Found]] = {}
+    for check in CHECKS:
+        row = rows.get(check.key)
+        found = (
+            Found(check, row["counted"], row["broken"], row["checked_at"])
+            if row
+            else Found(check, None, [], None)
+        )
+        by_clause.setdefault(check.clause, []).append(found)
+    return [Held(clause, by_clause.get(clause.number, [])) for clause in document]
+
+
+def figures_held(figures: Figures) -> list[FigureHeld]:
+    """The figures that have a floor. One below it is refused when the document is read, and the programme's apply."""
+    return [
+        FigureHeld(name, getattr(figures, name).article, getattr(figures, name).value, floor)
+        for name, floor in FLOORS.items()
+    ]
