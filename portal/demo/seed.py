@@ -90,7 +90,7 @@ async def _people(connection: AsyncConnection, now: datetime) -> dict[str, Actor
     ]  # fmt: skip
     await connection.execute(tables.person.insert(), rows)
     s = tables.audit_subject.c
-    named = dict((await connection.execute(sa.select(s.person_id, s.pseudonym))).tuples().all())
+    named = {row[0]: row[1] for row in await connection.execute(sa.select(s.person_id, s.pseudonym))}
     return {
         row["username"]: Actor(
             row["id"],

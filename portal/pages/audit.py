@@ -240,7 +240,7 @@ async def _anchored(connection: AsyncConnection, sizes: list[int]) -> dict[int, 
         .where(anchor.c.checkpoint_size.in_(sizes), anchor.c.lost_at.is_(None))
         .order_by(anchor.c.queued_at)
     )
-    return dict((await connection.execute(query)).tuples().all())
+    return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 async def _cosigned(connection: AsyncConnection, sizes: list[int]) -> dict[int, int]:
@@ -249,7 +249,7 @@ async def _cosigned(connection: AsyncConnection, sizes: list[int]) -> dict[int, 
         .where(audit_cosignature.c.size.in_(sizes))
         .group_by(audit_cosignature.c.size)
     )
-    return dict((await connection.execute(query)).tuples().all())
+    return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 @get("/audit/checkpoints/{size:int}", guards=[public], include_in_schema=False)

@@ -43,7 +43,11 @@ async def test_a_failing_close_is_retried_with_back_off_and_then_fails_the_workf
     view = await queries.workflow(a.connection, workflow_id)
     assert (view.status, view.error) == ("failed", "RuntimeError: the disk is full")
     assert [stage.status for stage in view.stages] == ["completed"] * 3 + ["failed", "cancelled"]
-    kinds = (await a.connection.execute(sa.select(audit_entry.c.type))).scalars().all()
+    kinds = (
+        (await a.connection.execute(sa.select(audit_entry.c.type).order_by(audit_entry.c.number)))
+        .scalars()
+        .all()
+    )
     assert kinds[-1] == "workflow.failed"
     monkeypatch.setattr(implementation, "enact", real)
 

@@ -128,7 +128,7 @@ async def manifest(connection: AsyncConnection, revision: str) -> bytes:
 async def _rules(connection: AsyncConnection, found: Manifest) -> list[dict[str, Any]]:
     refs = [rule.policy for rule in found.rules]
     query = sa.select(policy.c.ref, policy.c.title).where(policy.c.ref.in_(refs))
-    titles = dict((await connection.execute(query)).tuples().all())
+    titles = {row[0]: row[1] for row in await connection.execute(query)}
     return [
         {
             "policy": rule.policy,

@@ -291,7 +291,7 @@ async def assess(unit: Unit, violation_id: UUID, finding: Finding) -> dict[str, 
         )
         .group_by(d.outcome)
     )
-    counts = dict((await unit.connection.execute(around)).tuples().all())
+    counts = {row[0]: row[1] for row in await unit.connection.execute(around)}
     others = sa.select(sa.func.count()).where(
         violation.c.state == ViolationState.OPEN,
         violation.c.subject == finding.subject,
