@@ -212,6 +212,18 @@ async def test_what_may_change_without_an_entry_is_listed_with_a_reason(connecti
     assert not audited & set(UNAUDITED)
 
 
+async def test_no_governed_table_is_emptied(connection: AsyncConnection) -> None:
+    """TRUNCATE fires no row trigger. Refused to a superuser, and in a replica session, as well."""
+    await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+    for table in metadata.tables.values():
+        if table.fullname in UNAUDITED:
+            continue
+        savepoint = await connection.begin_nested()
+        with pytest.raises(DBAPIError, match="rows of it go one by one|append-only"):
+            await connection.exec_driver_sql(f"TRUNCATE {table.fullname} CASCADE")
+        await savepoint.rollback()
+
+
 async def test_an_entry_of_another_transaction_is_no_entry(fresh_database: str) -> None:
     """Not one that waits, nor one that another transaction is just writing."""
     engine = create_async_engine(fresh_database, poolclass=NullPool)
