@@ -219,7 +219,7 @@ async def test_no_governed_table_is_emptied(connection: AsyncConnection) -> None
         if table.fullname in UNAUDITED:
             continue
         savepoint = await connection.begin_nested()
-        with pytest.raises(DBAPIError, match="rows of it go one by one|append-only"):
+        with pytest.raises(DBAPIError, match=r"rows of it go one by one|append-only"):
             await connection.exec_driver_sql(f"TRUNCATE {table.fullname} CASCADE")
         await savepoint.rollback()
 
