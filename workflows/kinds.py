@@ -62,6 +62,50 @@ class EnforcementStage(StrEnum):
     REMEDIATION_ACTION = "remediation_action"
 
 
+class ComplianceStage(StrEnum):
+    """The steps of constitutional compliance, in order."""
+
+    VALIDATION_INITIATION = "validation_initiation"
+    CONSTITUTIONAL_ANALYSIS = "constitutional_analysis"
+    COMPLIANCE_ASSESSMENT = "compliance_assessment"
+    ENFORCEMENT_RECOMMENDATION = "enforcement_recommendation"
+
+
+class Compliance(StrEnum):
+    """What a text is found to be."""
+
+    COMPLIANT = "compliant"
+    REQUIRES_REVIEW = "requires_review"
+    NON_COMPLIANT = "non_compliant"
+
+
+class ConsensusStrategy(StrEnum):
+    """How the scores of several analysers become one."""
+
+    WEIGHTED_AVERAGE = "weighted_average"
+    MAJORITY_VOTE = "majority_vote"
+    CONFIDENCE_BASED = "confidence_based"
+    EMBEDDING_PRIORITY = "embedding_priority"
+    LLM_PRIORITY = "llm_priority"
+
+
+class ValidationCause(StrEnum):
+    """Why a text was held against the constitution."""
+
+    REQUESTED = "requested"
+    SUBMITTED = "submitted"
+    CONSTITUTION_CHANGED = "constitution_changed"
+    MODELS_CHANGED = "models_changed"
+
+
+class LabelKind(StrEnum):
+    """What a clause does to a principle, as people say."""
+
+    BREAKS = "breaks"
+    HONOURS = "honours"
+    NEUTRAL = "neutral"
+
+
 class Outcome(StrEnum):
     """What a machine is told."""
 

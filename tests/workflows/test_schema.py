@@ -109,6 +109,8 @@ async def test_the_leaf_is_hashed_by_the_database(connection: AsyncConnection) -
 UNAUDITED = {
     "alert": "what is wrong with the portal's surroundings: no act of anybody",
     "chain_status": "what was last seen of the chain",
+    "chain_compliance": "what the program on chain last said of an entered record, which can be asked anew",
+    "embedding": "follows from a text and a model, and can be made anew",
     "impact": "a replay of entered decisions, which can be made anew",
     "conformance": "what a check found in the rows, which can be found anew",
     "rule_check": "what the gate found of an entered version, which can be found anew",
@@ -138,6 +140,7 @@ def _value(kind: sa.types.TypeEngine) -> str:
         sa.DateTime: "now()",
         sa.Interval: "'1 second'",
         sa.Boolean: "false",
+        sa.Float: "1",
         sa.Integer: "1",
         sa.Numeric: "1",
         sa.LargeBinary: "'\\x00'",

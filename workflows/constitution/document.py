@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from workflows.constitution.figures import PROGRAMME, AnnexError, Figures, read_figures
+from workflows.constitution.principles import Principle, PrinciplesError, read_principles
 
 SHIPPED = Path(__file__).with_name("constitution.md")
 
@@ -23,6 +24,8 @@ class Constitution(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None
     figures: Figures
     figures_problem: str | None  # why the programme's own figures are used instead of the annex
+    principles: tuple[Principle, ...]  # none where the document has no such annex
+    principles_problem: str | None  # why the annex of principles cannot be used
 
     @property
     def label(self) -> str:
@@ -39,21 +42,33 @@ def load(path: Path | None = None, expected: str | None = None) -> Constitution:
     Raises OSError when the file cannot be read.
     """
     file = path or SHIPPED
-    body = file.read_bytes()
+    return of_bytes(file.read_bytes(), file.name, expected)
+
+
+def of_bytes(body: bytes, source: str, expected: str | None = None) -> Constitution:
+    """The constitution that these bytes are."""
     sha256 = hashlib.sha256(body).hexdigest()
     figures, figures_problem = PROGRAMME, None
     try:
         figures = read_figures(body.decode("utf-8"))
     except (AnnexError, UnicodeDecodeError) as error:
         figures_problem = f"{error} The programme's own figures apply."
+    principles: tuple[Principle, ...] = ()
+    principles_problem = None
+    try:
+        principles = read_principles(body.decode("utf-8", errors="replace"))
+    except PrinciplesError as error:
+        principles_problem = str(error)
     return Constitution(
         body=body,
-        source=file.name,
+        source=source,
         sha256=sha256,
         expected=expected or None,
         problem=_problem(sha256, expected or None),
         figures=figures,
         figures_problem=figures_problem,
+        principles=principles,
+        principles_problem=principles_problem,
     )
 
 

@@ -57,6 +57,8 @@ class Figures(msgspec.Struct, frozen=True):
     block_hours: Figure = Figure(168, "programme")
     lockdown_hours: Figure = Figure(24, "programme")
     automatic_remediation: Rung = Rung(Ladder.LOG_WARNING, "programme")
+    compliance_decision_days: Figure = Figure(3, "programme")
+    compliance_override_percent: Figure = Figure(67, "programme")
 
     def tier(self, strategy: Strategy) -> Tier:
         return self.tiers[strategy]
@@ -73,6 +75,7 @@ FLOORS = {
     "quorum_percent": 10,
     "veto_override_percent": 67,
     "appeal_hours": 48,
+    "compliance_override_percent": 67,
 }
 PROGRAMME = Figures(
     voting_days=Figure(7, "programme"),

@@ -40,6 +40,18 @@ from workflows.storage.columns import metadata
 from workflows.storage.columns import reference as _ref
 from workflows.storage.columns import sha256_column as _sha256
 from workflows.storage.columns import time_column as _time
+from workflows.storage.compliance_tables import (  # noqa: F401
+    chain_compliance,
+    classifier,
+    classifier_active,
+    compliance_asked,
+    compliance_label,
+    compliance_override,
+    compliance_question,
+    embedding,
+    validation,
+    validation_batch,
+)
 from workflows.storage.enforcement_tables import (  # noqa: F401
     appeal,
     bundle,
