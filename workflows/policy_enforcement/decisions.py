@@ -31,7 +31,7 @@ from workflows.policy_enforcement.combine import (
     refused,
     to_json,
 )
-from workflows.policy_enforcement.rulebook import Rulebook, Units
+from workflows.policy_enforcement.rulebook import LATELY, TOO_SLOW, Rulebook, Units
 from workflows.policy_enforcement.says import Input, type_of
 from workflows.roles import Actor, insist, may_ask_decision, may_try_decision
 from workflows.storage.tables import (
@@ -49,6 +49,7 @@ MOST_AT_ONCE = 500
 TRIES = 5
 CLOCK_SLACK = timedelta(seconds=2)  # by which the time a rule was told may differ from that of the log
 JOB = "violations"
+AWAY = "engine_away"
 UNSTEADY = "The rules changed faster than they could be asked. Nothing is allowed by this."
 
 
@@ -207,13 +208,14 @@ async def _ask(rulebook: Rulebook, bundle: Bundle, asked: Sequence[Asked], now: 
     started = time.perf_counter_ns()
     inputs = [_input(item, now) for item in asked]
     try:
-        answers = await rulebook.said(bundle, inputs)
+        trial = all(item.mode == DecisionMode.DRY_RUN for item in asked)
+        answers = await rulebook.said(bundle, inputs, trial=trial)
         decided = [
             combine(bundle.about(type_of(input)), said, under=item.under)
             for item, input, said in zip(asked, inputs, answers, strict=True)
         ]
     except Unavailable as away:
-        decided = [refused("engine_away", f"The rules cannot be asked: {away.detail}")] * len(inputs)
+        decided = [refused(AWAY, f"The rules cannot be asked: {away.detail}")] * len(inputs)
     latency = (time.perf_counter_ns() - started) // 1000 // len(inputs)
     return [_Draft(*each, latency) for each in zip(asked, inputs, decided, strict=True)]
 
@@ -278,8 +280,10 @@ def _restricted(bundle: Bundle, draft: _Draft, restrictions: Sequence[sa.RowMapp
     ]
     if not applying:
         return draft.decided
-    rules = bundle.about(kind) if draft.decided.said else []
-    return combine(rules, draft.decided.said, applying, under=draft.asked.under)
+    if _unasked(draft.decided):
+        restricted = combine([], {}, applying)
+        return msgspec.structs.replace(restricted, reasons=[*restricted.reasons, *draft.decided.reasons])
+    return combine(bundle.about(kind), draft.decided.said, applying, under=draft.asked.under)
 
 
 def _ruling(unit: Unit, bundle: Bundle, draft: _Draft, decided: Decided) -> Ruling:
@@ -376,7 +380,8 @@ def _is_denial(ruling: Ruling) -> bool:
 async def recompute(rulebook: Rulebook, decision_id: UUID) -> tuple[Decided, Decided]:
     """A decision as it was kept, and as it comes out when its rules are asked again about its logged input.
 
-    Restrictions are taken as they were then. Raises NotFound, Unavailable, Invalid `erased`.
+    What was of that moment is taken as it was then: restrictions, and rules that had not answered in time.
+    Raises NotFound, Unavailable, Invalid `erased`, `not_asked`.
     """
     async with rulebook.units() as unit:
         row = await unit.row(sa.select(decision).where(decision.c.id == decision_id))
@@ -385,8 +390,21 @@ async def recompute(rulebook: Rulebook, decision_id: UUID) -> tuple[Decided, Dec
     if row["input"] is None:
         raise Invalid("What was asked was erased, so it cannot be asked again.", code="erased")
     kept = msgspec.convert(row["why"], Decided)
+    if _unasked(kept):
+        raise Invalid(
+            "Nothing was allowed because no engine could be asked, so there is nothing to ask again.",
+            code="not_asked",
+        )
     bundle = await rulebook.load(row["revision"])
     input = msgspec.json.decode(row["input"])
-    (said,) = await rulebook.said(bundle, [input])
     rules = bundle.about(type_of(input))
+    late = {policy: answer for policy, answer in kept.said.items() if answer.error in (TOO_SLOW, LATELY)}
+    said = late | await rulebook.again(
+        bundle, [rule.policy for rule in rules if rule.policy not in late], input
+    )
     return kept, combine(rules, said, kept.restrictions, under=kept.under)
+
+
+def _unasked(decided: Decided) -> bool:
+    """Whether it is a denial because no engine could be asked."""
+    return any(reason.code == AWAY for reason in decided.reasons)

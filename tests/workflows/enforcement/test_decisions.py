@@ -12,12 +12,12 @@ import rfc8785
 import sqlalchemy as sa
 
 from tests.workflows.enforcement.conftest import GRANTS, TREASURY, Enforcing, grant, rego
-from workflows.errors import Invalid, Refused
+from workflows.errors import Invalid, Refused, Unavailable
 from workflows.kinds import DecisionMode, Ladder, Outcome, Severity
 from workflows.policy_creation import implementation
 from workflows.policy_creation.views import RuleDraft
 from workflows.policy_enforcement import bundle as bundles
-from workflows.policy_enforcement import decisions, facts
+from workflows.policy_enforcement import decisions, facts, violations
 from workflows.policy_enforcement.decisions import Asked
 from workflows.storage.tables import audit_entry, bundle, decision, obligation, policy_version, restriction
 from workflows.storage.unit import new_id
@@ -105,6 +105,46 @@ async def test_a_decision_changed_by_hand_does_not_recompute(enforcing: Enforcin
     await enforcing.a.connection.execute(forged)
     kept, again = await decisions.recompute(enforcing.rulebook, ruling.id)
     assert (kept.outcome, again.outcome) == (Outcome.ALLOW, Outcome.DENY)
+
+
+class Away:
+    """An engine that cannot be asked."""
+
+    async def ask(self, *_: Any) -> Any:
+        raise Unavailable("It does not answer.")
+
+
+async def test_what_no_engine_was_asked_about_is_not_said_to_come_out_otherwise(
+    enforcing: Enforcing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await enforcing.enact(rego())
+    ruling = await enforcing.decide(grant(500, "m1", "m2", "m9"))
+    await violations.notice(enforcing.a.unit(), enforcing.a.figures, [ruling.id])  # restricts m9
+    with monkeypatch.context() as patch:
+        patch.setattr(enforcing.rulebook, "engine", Away())
+        away = [await enforcing.decide(grant(500, who=who)) for who in ("m9", "m8")]
+    assert [[reason.code for reason in each.decided.reasons] for each in away] == [
+        ["restricted", "engine_away"],
+        ["engine_away"],
+    ]
+    for each in away:
+        with pytest.raises(Invalid, match="no engine could be asked"):
+            await decisions.recompute(enforcing.rulebook, each.id)
+
+
+async def test_a_rule_that_was_too_slow_is_taken_as_it_was(enforcing: Enforcing) -> None:
+    source = (
+        GRANTS
+        + "\nallow if count([1 | some a in input.many; some b in input.many; some c in input.many; a + b + c > 1]) > 0\n"
+    )
+    await enforcing.enact(rego(source.replace("input.many", "input.action.many")))
+    slow = {"action": {**grant(5000)["action"], "many": list(range(2000))}, "subject": {"id": "m9"}}
+    ruling = await enforcing.decide(slow)
+    assert [reason.code for reason in ruling.decided.reasons] == ["rule_error"]
+    kept, again = await decisions.recompute(enforcing.rulebook, ruling.id)
+    assert kept == again
+    enforcing.rulebook.left_out.clear()
+    assert await enforcing.outcome(grant(500, who="m7")) == Outcome.ALLOW
 
 
 async def test_both_engines_decide_together(enforcing: Enforcing) -> None:

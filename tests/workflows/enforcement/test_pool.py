@@ -14,9 +14,9 @@ import pytest
 
 from workflows.policy_enforcement.bundle import FORMAT, Bundle, LogPoint, Manifest, revision_of
 from workflows.policy_enforcement.combine import RuleInForce
-from workflows.policy_enforcement.engines.pool import DEADLINE, Died, EnginePool, TooSlow
+from workflows.policy_enforcement.engines.pool import DEADLINE, Died, EnginePool, TooSlow, allotted
 from workflows.policy_enforcement.engines.worker import Question
-from workflows.policy_enforcement.rulebook import LEFT_OUT, Rulebook
+from workflows.policy_enforcement.rulebook import LATELY, LEFT_OUT, TOO_SLOW, Rulebook
 from workflows.policy_enforcement.says import Declared, Said
 
 HEAD = 'package policies.{name}\n\nactions := {{"{action}"}}\n\ndefault allow := false\n\n'
@@ -108,6 +108,35 @@ async def test_others_are_decided_meanwhile(rulebook: Rulebook) -> None:
         await asyncio.sleep(0.01)
     stop.set()
     assert await task > 0
+
+
+async def test_what_is_only_tried_leaves_no_rule_out_for_others(rulebook: Rulebook) -> None:
+    (tried,) = await rulebook.said(BUNDLE, [MIXED], trial=True)
+    assert tried["LOOP"].error == TOO_SLOW
+    (tried,) = await rulebook.said(BUNDLE, [MIXED], trial=True)
+    assert tried["LOOP"].error == LATELY
+    (said,) = await rulebook.said(BUNDLE, [{**MIXED, "n": 10_000}])
+    assert said["LOOP"].error == TOO_SLOW, "it is asked where it binds"
+
+
+async def test_a_runaway_rule_in_a_batch_does_not_take_the_time_of_all(rulebook: Rulebook) -> None:
+    assert allotted(1) == DEADLINE
+    assert allotted(500) < 1.1
+    said = await rulebook.said(BUNDLE, [MIXED, FINE] * 100)
+    assert [answer.get("GOOD") for answer in said[1::2]] == [Said(allow=True)] * 100
+    assert [answer["ALSO"] for answer in said[::2]] == [Said(allow=True)] * 100
+    assert {answer["LOOP"].error for answer in said[::2]} == {TOO_SLOW}
+
+
+async def test_drafts_and_replays_leave_engines_to_decisions(rulebook: Rulebook, pool: EnginePool) -> None:
+    looking = [asyncio.create_task(pool.replay(BUNDLE, [Question(["LOOP"], MIXED)], 1.0)) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    for _ in range(10):
+        assert await rulebook.said(BUNDLE, [FINE]) == [{"GOOD": Said(allow=True)}]
+    assert not any(task.done() for task in looking), "all of them are still at it"
+    for task in looking:
+        task.cancel()
+    await asyncio.gather(*looking, return_exceptions=True)
 
 
 async def test_huge_output_is_an_error_and_not_an_answer(rulebook: Rulebook) -> None:

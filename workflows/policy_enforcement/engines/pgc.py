@@ -14,11 +14,11 @@ from workflows.errors import Unavailable
 from workflows.policy_enforcement.bundle import Bundle
 from workflows.policy_enforcement.engines.pool import (
     CHECKING,
-    DEADLINE,
     LOADING,
     PATIENCE,
     WAITING,
     TooSlow,
+    allotted,
 )
 from workflows.policy_enforcement.engines.remote import Observe, Remote
 from workflows.policy_enforcement.engines.worker import Check, Question
@@ -46,7 +46,7 @@ class PgcService:
         self.remote = Remote(NAME, url, headers, observe)
 
     async def ask(self, bundle: Bundle, questions: Sequence[Question]) -> list[dict[str, Said]]:
-        seconds = WAITING + DEADLINE * PATIENCE * len(questions)
+        seconds = WAITING + allotted(len(questions)) * PATIENCE
         return await self._ask(bundle, Asking(bundle.revision, list(questions)), seconds)
 
     async def replay(

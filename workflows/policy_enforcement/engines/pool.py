@@ -37,11 +37,17 @@ log = structlog.get_logger(__name__)
 ROOT = Path(__file__).parents[3]
 SIZE = 2  # processes that decide; one more stands by
 DEADLINE = 0.040  # seconds of the process's time for one decision
+SHARE = 0.002  # seconds more for each further one of a batch: ten times what one usually takes
 PATIENCE = 10  # times the deadline, by the clock on the wall
 LOADING = 30.0  # seconds for a bundle
 CHECKING = 2.0  # seconds for the gate, and for a rule's examples
 START_AGAIN = 0.5  # seconds after a process that died before it was of use
 WAITING = 2.0  # seconds for a process that is free
+
+
+def allotted(questions: int, deadline: float = DEADLINE) -> float:
+    """Seconds of the process's time for so many questions at once. A batch that needs more is asked one by one."""
+    return deadline + SHARE * max(0, questions - 1)
 
 
 class TooSlow(Exception):
@@ -133,11 +139,12 @@ class EnginePool:
         self.tending: set[asyncio.Task[None]] = set()  # one for each process
         self.closed = False
         self.latest: Bundle | None = None
+        self.judging = asyncio.Semaphore(1)  # so that drafts and replays leave the others to decisions
 
     async def ask(self, bundle: Bundle, questions: Sequence[Question]) -> list[dict[str, Said]]:
         """What each rule says of each question. Raises TooSlow, Unavailable."""
         self.latest = bundle
-        asking, deadline = Ask(bundle.revision, list(questions)), self.deadline * len(questions)
+        asking, deadline = Ask(bundle.revision, list(questions)), allotted(len(questions), self.deadline)
         for _ in range(self.size):
             with suppress(Died):  # somebody may have killed it: another one answers
                 return (await self._with_bundle(bundle, asking, deadline)).said
@@ -147,12 +154,14 @@ class EnginePool:
         self, bundle: Bundle, questions: Sequence[Question], seconds: float
     ) -> list[dict[str, Said]]:
         """As `ask`, for many questions that nobody waits for in real time."""
-        return (await self._with_bundle(bundle, Ask(bundle.revision, list(questions)), seconds)).said
+        async with self.judging:
+            return (await self._with_bundle(bundle, Ask(bundle.revision, list(questions)), seconds)).said
 
     async def check(self, engine: str, source: str) -> Checked:
         """The load-time gate. A source that keeps the gate itself busy has that as its problem."""
         try:
-            answer = await self._call(Check(engine, source), CHECKING)
+            async with self.judging:
+                answer = await self._call(Check(engine, source), CHECKING)
         except TooSlow:
             return Checked(None, [Problem(0, "limit", "The rule takes too much time or memory to check.")])
         if answer.checked is None:
