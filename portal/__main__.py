@@ -1,4 +1,4 @@
-"""`python -m portal [web|worker|--service pgc|migrate|person|rehearse|demo]`; without a word, everything."""
+"""`python -m portal [web|worker|--service pgc|migrate|person|check|rehearse|demo]`; without a word, everything."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def main(arguments: list[str]) -> None:
                 from portal import people
 
                 people.main(settings, rest)
+            case ["check", *rest]:
+                from portal import self_check
+
+                self_check.main(settings, rest)
             case ["rehearse", *rest]:
                 from portal import rehearsal
 

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import signal
+import sys
 import tempfile
 import time
 import warnings
@@ -40,6 +41,16 @@ def lock(data_dir: Path) -> IO[str]:
     file.write(str(os.getpid()))
     file.flush()
     return file
+
+
+def running_database(data_dir: Path) -> str:
+    """The address of the database that a portal running on `data_dir` has started; ends the process where none has."""
+    try:
+        # process, data directory, start, port, socket directory, … (PostgreSQL's postmaster.pid)
+        lines = (data_dir / "postgres" / "postmaster.pid").read_text().splitlines()
+        return f"postgresql://postgres@/postgres?host={quote(lines[4])}&port={lines[3]}"
+    except (OSError, IndexError):
+        sys.exit(f"No portal runs on {data_dir}. Start one with `make run`, or set DATABASE_URL.")
 
 
 class Postgres:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -30,7 +31,7 @@ from workflows.audit_transparency import checkpoints, tree
 from workflows.audit_transparency.checkpoints import Fork, SecondPlace, SignedCheckpoint
 from workflows.audit_transparency.notes import NoteError, Signer, VerifierKey, open_note
 from workflows.audit_transparency.sequencer import sequence
-from workflows.storage.tables import audit_cosignature, audit_entry
+from workflows.storage.tables import alert, audit_cosignature, audit_entry
 from workflows.storage.unit import Event, Unit
 
 log = structlog.get_logger(__name__)
@@ -40,6 +41,9 @@ SIGN_EVERY = 1.0  # seconds
 AFTER_TROUBLE = 5.0
 FORK_ALERT = "log.fork"
 DAMAGE_ALERT = "log.damaged"
+WITNESS_ALERT = "log.witness"
+AWAY_FOR_LONG = 8  # attempts with growing pauses: about four minutes
+REFUSED = 2  # attempts: between a first one and its answer another worker may have been quicker
 ONE_PUBLISHES = 0x41434753_56455249  # an advisory lock, "ACGSVERI"
 VERIFIERS = (STATIC / "verify" / "acgs_verify.py", STATIC / "verify" / "acgs-verify.html")
 Units = Callable[[], AbstractAsyncContextManager[Unit]]
@@ -49,11 +53,12 @@ async def keep_log(units: Units, held: Services) -> None:
     """Until cancelled."""
     engine = create_engine(held.settings.database_url or "", pool_size=2, role=SEQUENCER)
     try:
+        await _forget_alerts_of_witnesses(units)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_sequencing(units, engine))
             tasks.create_task(keep_signing(units, held, engine))
             for key, address in held.settings.log_witnesses:
-                tasks.create_task(keep_witnessed(held, VerifierKey.parse(key), address))
+                tasks.create_task(keep_witnessed(units, held, VerifierKey.parse(key), address))
     finally:
         await engine.dispose()
 
@@ -139,18 +144,48 @@ async def _tell(held: Services, signed: SignedCheckpoint) -> None:
 # Witnesses
 
 
-async def keep_witnessed(held: Services, witness: VerifierKey, address: str) -> None:
-    """Have one witness cosign each newest checkpoint. One that is away holds up nothing."""
-    trouble = 0
+async def keep_witnessed(units: Units, held: Services, witness: VerifierKey, address: str) -> None:
+    """Have one witness cosign each newest checkpoint. One that is away holds up nothing; one that refuses is heard."""
+    code = f"{WITNESS_ALERT}.{witness.name}"
+    trouble, alarmed = 0, False
     async with httpx.AsyncClient(timeout=10, follow_redirects=False) as client:
         while True:
             try:
                 await submit(held.engine, client, witness, address)
                 trouble = 0
+                if alarmed:
+                    async with units() as unit:
+                        await resolve_alert(unit, code)
+                    alarmed = False
             except Exception as error:
                 trouble += 1
                 log.warning("witness_does_not_cosign", witness=witness.name, error=repr(error))
+                if trouble >= (REFUSED if isinstance(error, WitnessRefused) else AWAY_FOR_LONG):
+                    alarmed = True
+                    await _tell_of_witness(units, code, witness, error)
             await asyncio.sleep(min(SIGN_EVERY * 2**trouble, 300.0))
+
+
+async def _tell_of_witness(units: Units, code: str, witness: VerifierKey, error: Exception) -> None:
+    """Raise the alert: a refusal may mean that somebody was shown another history under our name."""
+    refused = isinstance(error, WitnessRefused)
+    why = str(error) if refused else f"It does not answer ({type(error).__name__})."
+    with contextlib.suppress(
+        Exception
+    ):  # with the database away there is nobody to tell; the next round does
+        async with units() as unit:
+            message = f"The witness {witness.name} does not cosign the log. {why}"
+            await raise_alert(unit, code, "critical" if refused else "warning", message, "/audit")
+
+
+async def _forget_alerts_of_witnesses(units: Units) -> None:
+    """One that is no longer asked will never resolve its own; the others are raised again."""
+    told = sa.select(alert.c.code).where(
+        alert.c.resolved_at.is_(None), alert.c.code.like(f"{WITNESS_ALERT}.%")
+    )
+    async with units() as unit:
+        for code in (await unit.connection.execute(told)).scalars().all():
+            await resolve_alert(unit, code)
 
 
 class WitnessRefused(RuntimeError):
@@ -172,6 +207,8 @@ async def submit(engine: AsyncEngine, client: httpx.AsyncClient, witness: Verifi
     answer = await _add(engine, client, address, seen, newest)
     if answer.status_code == 409 and answer.headers.get("content-type", "").startswith("text/x.tlog.size"):
         answer = await _add(engine, client, address, _size(answer.text, newest.size), newest)
+    if answer.status_code == 429 or answer.status_code >= 500:
+        answer.raise_for_status()  # no judgement on the checkpoint
     if answer.status_code != 200:
         raise WitnessRefused(f"{address} answers {answer.status_code}: {answer.text[:200].strip()}")
     line = _cosignature(newest, witness, answer.text)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
-from urllib.parse import quote
 
 from portal.database import create_engine
+from portal.embedded import running_database
 from portal.settings import Settings
 from workflows.audit_transparency.rehearsal import KINDS, Outcome, rehearse
 from workflows.errors import Conflict, Unavailable
@@ -19,7 +18,7 @@ def main(settings: Settings, arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m portal rehearse", description=__doc__)
     parser.add_argument("kind", nargs="?", default="byte", choices=KINDS, help="what to change")
     given = parser.parse_args(arguments)
-    address = settings.database_url or _embedded(settings.data_dir)
+    address = settings.database_url or running_database(settings.data_dir)
     try:
         _tell(asyncio.run(_run(address, given.kind)))
     except (Conflict, Unavailable) as error:
@@ -32,15 +31,6 @@ async def _run(address: str, kind: str) -> Outcome:
         return await rehearse(engine, kind)
     finally:
         await engine.dispose()
-
-
-def _embedded(data_dir: Path) -> str:
-    try:
-        # process, data directory, start, port, socket directory, … (PostgreSQL's postmaster.pid)
-        lines = (data_dir / "postgres" / "postmaster.pid").read_text().splitlines()
-        return f"postgresql://postgres@/postgres?host={quote(lines[4])}&port={lines[3]}"
-    except (OSError, IndexError):
-        sys.exit(f"No portal runs on {data_dir}. Start one with `make run`, or set DATABASE_URL.")
 
 
 def _tell(outcome: Outcome) -> None:

@@ -30,6 +30,7 @@ from migrations import async_url
 from portal.database import APP, begin_unit
 from portal.keys import log_key, with_authority, with_jwt_secret
 from portal.log import keep_log, publish_verifiers
+from portal.self_check import ask_chain, recompute
 from portal.services import Services, open_services
 from portal.settings import Settings
 from workflows.audit_transparency.reports import making as reports
@@ -126,6 +127,14 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.schedule("drift", "41 * * * *")
     async def drifting(schedule: Schedule) -> None:
         await drift.look(held.rulebook, held.constitution.figures)
+
+    @queue.schedule("ask_chain", "53 * * * *")
+    async def asking_chain(schedule: Schedule) -> None:
+        await ask_chain(units, held)
+
+    @queue.schedule("recompute", "17 3 * * *")
+    async def every_night(schedule: Schedule) -> None:
+        await recompute(units, held)
 
     @queue.schedule("tidy", "23 * * * *")
     async def every_hour(schedule: Schedule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,14 +22,15 @@ from litestar import Litestar
 
 from portal.database import SEQUENCER, begin_unit, create_engine
 from portal.keys import log_key
-from portal.log import WitnessRefused, submit
+from portal.log import WitnessRefused, keep_log, keep_witnessed, submit
 from portal.services import Services
 from portal.settings import Settings
+from tests.portal.test_worker import until
 from workflows.audit_transparency import checkpoints, merkle
 from workflows.audit_transparency.checkpoints import SecondPlace
 from workflows.audit_transparency.notes import Checkpoint, Signer, VerifierKey, open_note
 from workflows.audit_transparency.sequencer import sequence
-from workflows.storage.tables import audit_cosignature
+from workflows.storage.tables import alert, audit_cosignature
 
 ROOT = Path(__file__).parents[2]
 LOG = Signer("example.org/log", b"l" * 32)
@@ -218,3 +221,49 @@ async def test_a_witness_that_was_shown_more_than_we_signed_is_heard(
     async with httpx.AsyncClient() as client:
         with pytest.raises(WitnessRefused, match=re.compile("not ours")):
             await submit(held.engine, client, witness.key, witness.address)
+
+
+async def test_a_witness_that_refuses_raises_an_alert_until_it_cosigns(
+    app: Litestar, grow: Callable, start: Callable[..., Running], tmp_path: Path
+):
+    """Pages say it: the cosigned fork may be what others are shown. A worker that starts anew asks anew."""
+    held: Services = app.state.services
+    await grow(5)
+    units = partial(begin_unit, held.engine, constitution=held.constitution)
+    signer = Signer("localhost/acgs-test", log_key(held.settings))
+    witness = start(signer.verifier_key)
+    bigger = [merkle.leaf_hash(b"fork" + bytes([number])) for number in range(99)]
+    assert witness.add(0, [], note(99, bigger, signer)).status_code == 200
+
+    async def told() -> list[tuple[str, str]]:
+        query = sa.select(alert.c.severity, alert.c.message).where(alert.c.resolved_at.is_(None))
+        async with held.engine.connect() as connection:
+            return [tuple(row) for row in await connection.execute(query)]
+
+    async def refused() -> bool:
+        return any(severity == "critical" and "not ours" in said for severity, said in await told())
+
+    task = asyncio.create_task(keep_witnessed(units, held, witness.key, witness.address))
+    try:
+        await until(refused)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    witness.kill()
+    for seen in (tmp_path / "witness").glob("*.checkpoint"):
+        seen.unlink()
+    honest = start(signer.verifier_key)
+    with_honest = held.settings.with_(log_witnesses=((str(honest.key), honest.address),))
+    task = asyncio.create_task(keep_log(units, replace(held, settings=with_honest)))
+    try:
+        await until(lambda: _cosigned(held, honest))
+        assert not [said for _, said in await told() if "witness" in said]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _cosigned(held: Services, witness: Running) -> bool:
+    query = sa.select(sa.func.count()).where(audit_cosignature.c.witness == str(witness.key))
+    async with held.engine.connect() as connection:
+        return (await connection.execute(query)).scalar_one() > 0

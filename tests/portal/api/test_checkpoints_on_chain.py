@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from solders.keypair import Keypair
+from sqlalchemy.engine import URL
 
 from chain import anchoring
 from chain.config import AnchorPolicy
-from portal.database import begin_unit
+from portal.database import begin_unit, create_engine
+from portal.self_check import CHAIN_ALERT, ask_chain
 from portal.settings import Settings
 from tests.chain.bridge import until
 from tests.chain.localnet.node import Node
+from tests.conftest import _administer
 from tests.portal.api.walk import is_problem
 from tests.portal.conftest import ORIGIN, SECRET
 from tests.workflows.log.conftest import log_on
 from workflows.audit_transparency.checkpoints import SecondPlace
+from workflows.storage.tables import alert
 
 AT_ONCE = AnchorPolicy(interval=timedelta())
 
@@ -107,3 +114,41 @@ async def test_a_stranger_finds_and_verifies_what_stands_on_chain(
     is_problem(await client.get("/api/v1/chain/checkpoints"), 503)
     away = (await client.post(f"/api/v1/anchors/{first['id']}/verify")).json()
     assert away["overall"] == "incomplete"
+
+
+async def test_a_backup_restored_with_its_second_place_is_contradicted_by_the_chain(
+    app: Any, node: Node, server_url: URL, fresh_database: str, tmp_path: Path
+) -> None:
+    """Nothing of the portal's own remembers what came after, so it signs a fork; the hourly look at the chain finds it."""
+    held = app.state.services
+    units = partial(begin_unit, held.engine, constitution=held.constitution)
+    log = log_on(fresh_database, SecondPlace(tmp_path / "place"))
+    await log.grow(2)
+    await until(lambda: _idle(held, units))
+    await held.engine.dispose()
+    name = f"acgs_{uuid4().hex[:12]}"
+    await _administer(server_url, f"CREATE DATABASE {name} TEMPLATE {log.app.url.database}")
+    address = server_url.set(database=name).render_as_string(hide_password=False)
+    restored = replace(held, engine=create_engine(address))
+    try:
+        await log.grow(3)
+        await until(lambda: _idle(held, units))
+        await ask_chain(units, held)
+        assert await _told(held) == []
+        backup = log_on(address, SecondPlace(tmp_path / "restored too"))
+        await backup.add(9, type="test.after_restoring")
+        await backup.sequence()
+        assert await backup.sign() is not None
+        await ask_chain(partial(begin_unit, restored.engine, constitution=held.constitution), restored)
+        ((code, message),) = await _told(restored)
+        assert code == CHAIN_ALERT
+        assert "another root than our log" in message
+    finally:
+        await restored.engine.dispose()
+        await _administer(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _told(held: Any) -> list[tuple[str, str]]:
+    query = sa.select(alert.c.code, alert.c.message).where(alert.c.resolved_at.is_(None))
+    async with held.engine.connect() as connection:
+        return [tuple(row) for row in await connection.execute(query) if row.code.startswith("log.")]
