@@ -24,6 +24,7 @@ from portal.live import Live
 from portal.settings import Settings
 from portal.telemetry import Metrics
 from workflows.constitution.document import Constitution, load
+from workflows.constitutional_compliance.analysis import Judge, LocalJudge
 from workflows.policy_enforcement.engines.opa import OpaServer
 from workflows.policy_enforcement.engines.pgc import NAME as PGC
 from workflows.policy_enforcement.engines.pgc import PgcService
@@ -44,6 +45,7 @@ class Services:
     limiter: Limiter
     metrics: Metrics
     rulebook: Rulebook
+    judge: Judge
 
 
 def engine_for(settings: Settings, metrics: Metrics) -> Engine:
@@ -87,6 +89,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     units = partial(begin_unit, engine, constitution=constitution, publish=live.publish)
     metrics = Metrics()
     rulebook = Rulebook(engine_for(settings, metrics), units)
+    judge = LocalJudge()
     try:
         async with live.running():
             yield Services(
@@ -99,8 +102,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 limiter=limiter,
                 metrics=metrics,
                 rulebook=rulebook,
+                judge=judge,
             )
     finally:
+        await judge.close()
         await rulebook.engine.close()
         await limiter.close()
         await redis.aclose()
