@@ -10,7 +10,7 @@ import tarfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from opa_bindings import OpaEngine
@@ -21,9 +21,14 @@ from workflows.errors import Unavailable
 from workflows.kinds import Outcome
 from workflows.policy_creation.views import RuleDraft
 from workflows.policy_enforcement import opa_bundle
+from workflows.policy_enforcement.bundle import FORMAT, Bundle, LogPoint, Manifest, revision_of
+from workflows.policy_enforcement.combine import RuleInForce
 from workflows.policy_enforcement.engines.opa import OpaServer
+from workflows.policy_enforcement.engines.pgc import PgcService
 from workflows.policy_enforcement.engines.pool import EnginePool
 from workflows.policy_enforcement.engines.remote import FAILURES, PAUSE, Breaker, Remote
+from workflows.policy_enforcement.engines.worker import Question
+from workflows.policy_enforcement.says import Declared
 
 
 def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try() -> None:
@@ -122,6 +127,59 @@ class Opa:
                 pass
 
         return Handler
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Something else at the address that was configured; the last part of the path says what it answers."""
+
+    answer: ClassVar[tuple[int, bytes]] = (200, b"")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        status, body = self.answer
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"<html>Welcome</html>"),
+        (200, b""),
+        (200, b"[]"),
+        (200, b"null"),
+        (200, b'{"result": "yes"}'),
+        (200, b'{"result": {}, "provenance": {"bundles": []}}'),
+        (200, b"\x90"),  # msgpack: a list of nothing
+        (200, b"\x91\xc3"),
+        (404, b"<html>Not here</html>"),
+        (401, b"{}"),
+        (500, b"<html>Oh no</html>"),
+        (502, b"<html>Bad gateway</html>"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["opa", "pgc"])
+async def test_what_answers_otherwise_allows_nothing_and_says_so(
+    kind: str, answer: tuple[int, bytes], pool: EnginePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.policy_enforcement.engines.opa.CATCHING_UP", 0.1)
+    handler = type("Handler", (Stranger,), {"answer": answer})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    engine = OpaServer(url, pool) if kind == "opa" else PgcService(url)
+    rule = RuleInForce("P", 1, "0" * 64, "rego", "0" * 64, Declared("p", ["a"]))
+    manifest = Manifest(FORMAT, LogPoint(0, ""), [rule], [])
+    bundle = Bundle(revision_of(manifest), manifest, {"P": ""}, {})
+    with pytest.raises(Unavailable):
+        await engine.ask(bundle, [Question(["P"], {"action": {"type": "a"}})])
+    await engine.remote.close()
+    server.shutdown()
 
 
 @pytest.fixture

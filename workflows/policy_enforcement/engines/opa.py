@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from workflows.errors import Unavailable
 from workflows.kinds import RuleEngine
 from workflows.policy_enforcement.bundle import Bundle
@@ -23,6 +25,30 @@ from workflows.policy_enforcement.says import Checked, Input, Said, type_of
 SLOWEST = 0.4  # seconds for one answer
 CATCHING_UP = 1.0  # seconds in which the server may come to the active bundle
 BUNDLE = "acgs"  # what the server's configuration calls our bundle
+
+
+class _Pulled(msgspec.Struct):
+    revision: str = ""
+
+
+class _Provenance(msgspec.Struct):
+    bundles: dict[str, _Pulled] = {}
+
+
+class _Found(msgspec.Struct):
+    """What OPA's data API answers; without a result where the document is undefined."""
+
+    result: dict[str, Any] | bool | msgspec.UnsetType = msgspec.UNSET
+    provenance: _Provenance = msgspec.field(default_factory=_Provenance)
+
+
+class _Error(msgspec.Struct):
+    message: str = "it failed"
+
+
+class _Failed(msgspec.Struct):
+    message: str = "it failed"
+    errors: list[_Error] = []
 
 
 class OpaServer:
@@ -101,15 +127,18 @@ class OpaServer:
                 )
             except TimeoutError:
                 raise TooSlow from None
-            found = answer.json()
-            if answer.status_code == 500:
-                errors = found.get("errors") or [{}]
-                return {"message": errors[0].get("message") or found.get("message", "it failed")}
-            if answer.status_code != 200:
+            if answer.status_code not in (200, 500):
                 raise Unavailable(f"The OPA server answered {answer.status_code}.", code="engine_away")
-            bundles = found.get("provenance", {}).get("bundles", {})
-            if bundles.get(BUNDLE, {}).get("revision") == revision:
-                return found
+            try:
+                found = msgspec.json.decode(
+                    answer.content, type=_Failed if answer.status_code == 500 else _Found
+                )
+            except msgspec.DecodeError:
+                raise Unavailable("What answered there is no OPA server.", code="engine_away") from None
+            if isinstance(found, _Failed):
+                return {"message": next((error.message for error in found.errors), found.message)}
+            if found.provenance.bundles.get(BUNDLE, _Pulled()).revision == revision:
+                return {} if found.result is msgspec.UNSET else {"result": found.result}
             if time.monotonic() > until:
                 raise Unavailable("The OPA server has not loaded the active bundle.", code="engine_stale")
             await asyncio.sleep(0.05)

@@ -6,6 +6,7 @@ Bundles travel to it once, by their revision; it keeps nothing else, so that any
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -25,6 +26,7 @@ from workflows.policy_enforcement.engines.worker import Check, Question
 from workflows.policy_enforcement.says import Checked, Problem, Said
 
 NAME = "pgc"
+T = TypeVar("T")
 MISSING, TOO_SLOW = 409, 422  # statuses by which it says so
 
 
@@ -60,7 +62,7 @@ class PgcService:
             answer = await self._post("/check", Check(engine, source), WAITING + CHECKING * PATIENCE)
         except TimeoutError:
             return Checked(None, [Problem(0, "limit", "The rule takes too long to check.")])
-        return msgspec.msgpack.decode(_taken(answer).content, type=Checked)
+        return _read(answer, Checked)
 
     async def prepare(self, bundle: Bundle) -> None:
         await self._load(bundle)
@@ -81,7 +83,10 @@ class PgcService:
             raise TooSlow from None
         if answer.status_code == TOO_SLOW:
             raise TooSlow
-        return msgspec.msgpack.decode(_taken(answer).content, type=list[dict[str, Said]])
+        said = _read(answer, list[dict[str, Said]])
+        if len(said) != len(asking.questions):
+            raise Unavailable("The PGC service did not answer all that was asked.", code="engine_away")
+        return said
 
     async def _load(self, bundle: Bundle) -> None:
         try:
@@ -93,6 +98,13 @@ class PgcService:
 
     async def _post(self, path: str, body: msgspec.Struct, seconds: float) -> httpx.Response:
         return await self.remote.post(path, seconds, content=msgspec.msgpack.encode(body))
+
+
+def _read(answer: httpx.Response, type: type[T]) -> T:
+    try:
+        return msgspec.msgpack.decode(_taken(answer).content, type=type)
+    except msgspec.DecodeError:
+        raise Unavailable("What answered there is no PGC service.", code="engine_away") from None
 
 
 def _taken(answer: httpx.Response) -> httpx.Response:
