@@ -20,6 +20,7 @@ from workflows.policy_enforcement.rulebook import Rulebook
 from workflows.policy_enforcement.violations import Finding
 from workflows.storage.tables import impact, policy, policy_version, rule_check
 
+DRIFT = "drift"  # what a rule may say in its own table, for how grave it is
 BEHIND = 100  # actions that are put behind a record
 
 
@@ -56,8 +57,10 @@ async def _compare(rulebook: Rulebook, row: sa.RowMapping) -> Finding | None:
         return None
     return Finding(
         kind=ViolationKind.DRIFT,
-        severity=Severity.MEDIUM,
-        code="drift",
+        severity=Severity(report.declared.reasons[DRIFT].severity)
+        if DRIFT in report.declared.reasons
+        else Severity.MEDIUM,
+        code=DRIFT,
         summary=f"The rule changes {_share(shown)} of the actions it is about; before its ballot it was {_share(promised)}.",
         subject="",
         action_type="",

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, FieldError, Invalid, NotFound
 from workflows.kinds import (
+    EnforcementStage,
     Ladder,
     Severity,
     ViolationState,
@@ -25,7 +26,14 @@ from workflows.orchestrator import stages
 from workflows.policy_creation.loading import check_reason
 from workflows.policy_enforcement.bundle import TOPIC, Manifest
 from workflows.roles import insist, may_appeal, may_judge_appeal, may_lock_down, may_remediate
-from workflows.storage.tables import appeal, bundle, restriction, violation, workflow
+from workflows.storage.tables import (
+    appeal,
+    bundle,
+    restriction,
+    violation,
+    violation_decision,
+    workflow,
+)
 from workflows.storage.unit import Unit, new_id
 
 RUNGS = list(Ladder)
@@ -59,10 +67,10 @@ def hours(figures: Figures, level: Ladder) -> int:
     }[level].value
 
 
-async def answer(unit: Unit, figures: Figures, ref: str) -> None:
-    """Answer a violation that was just found, as far as machines may; the rest waits for people."""
+async def answer(unit: Unit, figures: Figures, ref: str, *, again: bool = False) -> None:
+    """Answer a violation that was just found, or found again, as far as machines may; the rest waits for people."""
     row = await _locked(unit, ref)
-    repeated = await _is_repetition(unit, row)
+    repeated = again or await _is_repetition(unit, row)
     wanted = asked_for(Severity(row["severity"]), repeated) if row["subject"] else Ladder.LOG_WARNING
     cap = figures.automatic_remediation
     level = min(wanted, cap.value, key=RUNGS.index)
@@ -78,11 +86,34 @@ async def answer(unit: Unit, figures: Figures, ref: str) -> None:
         )
 
 
+async def answer_again(unit: Unit, figures: Figures, ref: str, *, graver: bool) -> None:
+    """Answer a violation that goes on: when it became graver, or its last answer ran out. What people lifted stays lifted."""
+    r = restriction.c
+    query = (
+        sa.select(r.lifted_at, r.expires_at, violation.c.workflow_id)
+        .join(violation, violation.c.id == r.violation_id)
+        .where(violation.c.ref == ref)
+        .order_by(r.imposed_at.desc(), r.id.desc())
+        .limit(1)
+    )
+    last = await unit.row(query)
+    assert last is not None, "each violation is answered when it is found"
+    if last["lifted_at"] is not None or (last["expires_at"] > unit.now and not graver):
+        return
+    await stages.enter(
+        unit, last["workflow_id"], EnforcementStage.REMEDIATION_ACTION, WorkflowStatus.EXECUTING
+    )
+    await answer(unit, figures, ref, again=True)
+
+
 async def _is_repetition(unit: Unit, row: dict[str, Any]) -> bool:
-    """Whether the same subject has another record of some gravity from the days before."""
+    """Whether the same subject has another record of some gravity from the days before, and not of the same decisions."""
     if not row["subject"]:
         return False
+    behind = violation_decision.c
+    own = sa.select(behind.decision_id).where(behind.violation_id == row["id"])
     query = sa.select(sa.func.count()).where(
+        sa.exists().where(behind.violation_id == violation.c.id, behind.decision_id.not_in(own)),
         violation.c.subject == row["subject"],
         violation.c.id != row["id"],
         violation.c.severity.in_(GRAVE),

@@ -115,7 +115,12 @@ async def _patterns(unit: Unit, row: sa.RowMapping) -> list[Finding]:
     """What this denial completes: the same subject again and again, or more of an action than usual."""
     found = []
     d = decision.c
-    denied = (d.mode == DecisionMode.ENFORCE, d.outcome == Outcome.DENY, d.made_at <= row["made_at"])
+    denied = (
+        d.mode == DecisionMode.ENFORCE,
+        d.outcome == Outcome.DENY,
+        d.made_at <= row["made_at"],
+        *(~d.why["reasons"].contains([{"code": code}]) for code in sorted(NO_VIOLATION)),
+    )
     if row["subject"]:
         query = sa.select(d.id).where(
             *denied, d.subject == row["subject"], d.made_at > row["made_at"] - REPEATED_WINDOW
@@ -187,6 +192,7 @@ async def put_on_record(unit: Unit, figures: Figures, finding: Finding) -> str |
     )
     await unit.record("violation.repeated", row["ref"], count=row["count"] + new)
     _tell(unit, row["ref"], "repeated")
+    await remediation.answer_again(unit, figures, row["ref"], graver=severity != row["severity"])
     return row["ref"]
 
 
@@ -361,10 +367,17 @@ async def _missed(unit: Unit) -> list[Finding]:
 
 
 async def _lapsed(unit: Unit) -> list[Finding]:
-    """Grants whose last obligation was due and that have one unmet."""
+    """Grants whose last obligation was due and that have one unmet: as grave as the gravest of those."""
     d, o = decision.c, obligation.c
     query = (
-        sa.select(d.id, d.subject, d.action_type, sa.func.min(o.policy_ref).label("policy_ref"))
+        sa.select(
+            d.id,
+            d.subject,
+            d.action_type,
+            d.revision,
+            sa.func.min(o.policy_ref).label("policy_ref"),
+            sa.func.jsonb_agg(sa.func.jsonb_build_array(o.policy_ref, o.key)).label("unmet"),
+        )
         .join(obligation, o.decision_id == d.id)
         .where(d.lapses_at <= unit.now, d.lapsed_at.is_(None), o.met_at.is_(None))
         .group_by(d.id)
@@ -373,12 +386,15 @@ async def _lapsed(unit: Unit) -> list[Finding]:
     )
     found = []
     for row in await unit.rows(query):
-        await unit.connection.execute(decision.update().where(d.id == row["id"]).values(lapsed_at=unit.now))
+        lapse = decision.update().where(d.id == row["id"], d.lapsed_at.is_(None)).values(lapsed_at=unit.now)
+        if (await unit.connection.execute(lapse)).rowcount == 0:
+            continue  # another worker has just found it
+        of_unmet = [await remediation.severity_of(unit, row["revision"], *each) for each in row["unmet"]]
         await unit.record("grant.lapsed", f"decision:{row['id']}", policy=row["policy_ref"])
         found.append(
             Finding(
                 kind=ViolationKind.GRANT_LAPSED,
-                severity=Severity.MEDIUM,
+                severity=max(of_unmet, key=list(Severity).index),
                 code="lapsed",
                 summary=f"A grant of “{row['action_type']}” lapsed, because what it was given for was not done.",
                 subject=row["subject"],

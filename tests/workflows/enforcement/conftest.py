@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from workflows.errors import Unavailable
 from workflows.kinds import Outcome
 from workflows.policy_creation import ballots
 from workflows.policy_creation.views import RuleDraft
@@ -109,6 +110,13 @@ class Enforcing:
 
     async def outcome(self, given: dict[str, Any], **options: Any) -> Outcome:
         return (await self.decide(given, **options)).decided.outcome
+
+
+class Away:
+    """An engine that cannot be asked."""
+
+    async def ask(self, *_: Any) -> Any:
+        raise Unavailable("It does not answer.")
 
 
 @pytest.fixture(scope="session")

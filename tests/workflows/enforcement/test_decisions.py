@@ -11,8 +11,8 @@ import pytest
 import rfc8785
 import sqlalchemy as sa
 
-from tests.workflows.enforcement.conftest import GRANTS, TREASURY, Enforcing, grant, rego
-from workflows.errors import Invalid, Refused, Unavailable
+from tests.workflows.enforcement.conftest import GRANTS, TREASURY, Away, Enforcing, grant, rego
+from workflows.errors import Invalid, Refused
 from workflows.kinds import DecisionMode, Ladder, Outcome, Severity
 from workflows.policy_creation import implementation
 from workflows.policy_creation.views import RuleDraft
@@ -105,13 +105,6 @@ async def test_a_decision_changed_by_hand_does_not_recompute(enforcing: Enforcin
     await enforcing.a.connection.execute(forged)
     kept, again = await decisions.recompute(enforcing.rulebook, ruling.id)
     assert (kept.outcome, again.outcome) == (Outcome.ALLOW, Outcome.DENY)
-
-
-class Away:
-    """An engine that cannot be asked."""
-
-    async def ask(self, *_: Any) -> Any:
-        raise Unavailable("It does not answer.")
 
 
 async def test_what_no_engine_was_asked_about_is_not_said_to_come_out_otherwise(

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workflows.enforcement.conftest import GRANTS, Enforcing, grant, rego
+from tests.workflows.enforcement.conftest import GRANTS, Away, Enforcing, grant, rego
 from workflows.errors import Conflict, Invalid, Refused
 from workflows.kinds import DecisionMode, Ladder, Outcome, Severity
 from workflows.policy_creation import ballots
@@ -223,6 +223,59 @@ async def test_an_obligation_that_is_not_met_in_time(enforcing: Enforcing) -> No
     assert await violations.sweep(enforcing.a.unit(), enforcing.a.figures) == 0
 
 
+async def test_one_thing_that_was_not_done_is_no_repetition(enforcing: Enforcing) -> None:
+    """The obligation and the grant go on two records, of one decision."""
+    await enforcing.enact(rego())
+    await enforcing.decide(grant(1500))
+    enforcing.a.later(days=181)
+    await violations.sweep(enforcing.a.unit(), enforcing.a.figures)
+    assert [row["level"] for row in await rows(enforcing, restriction)] == ["log_warning", "log_warning"]
+
+
+async def test_a_lapsed_grant_is_as_grave_as_what_was_not_done_for_it(enforcing: Enforcing) -> None:
+    grave = GRANTS.replace(
+        '"The report is late.", "severity": "medium"', '"The report is late.", "severity": "high"'
+    )
+    await enforcing.enact(rego(grave))
+    await enforcing.decide(grant(1500))
+    enforcing.a.later(days=181)
+    await violations.sweep(enforcing.a.unit(), enforcing.a.figures)
+    found = {row["kind"]: row["severity"] for row in await rows(enforcing, violation)}
+    assert found == {"obligation_missed": "high", "grant_lapsed": "high"}
+
+
+async def test_what_goes_on_after_its_answer_ran_out_is_answered_anew(enforcing: Enforcing) -> None:
+    await enforcing.enact(rego())
+    (ref,) = await noticed(enforcing, OWN)
+    enforcing.a.later(hours=25)
+    assert await noticed(enforcing, OWN) == [ref]
+    assert [row["level"] for row in await rows(enforcing, restriction)] == ["temporary_restriction"] * 2
+    assert await enforcing.outcome(grant(500)) == Outcome.DENY
+    query = sa.select(workflow.c.status).where(workflow.c.id == (await one(enforcing, ref))["workflow_id"])
+    assert (await enforcing.a.connection.execute(query)).scalar_one() == "waiting_approval", (
+        "a repetition asks for a block, which is for people"
+    )
+    assert await entered(enforcing, ref) == [
+        "violation.found", "violation.answered", "violation.repeated", "violation.answered",
+    ]  # fmt: skip
+
+
+async def test_what_people_lifted_no_machine_imposes_again(enforcing: Enforcing) -> None:
+    await enforcing.enact(rego())
+    (ref,) = await noticed(enforcing, OWN)
+    (row,) = await rows(enforcing, restriction)
+    await remediation.lift(enforcing.a.unit(enforcing.operator), row["id"], "It was a test.")
+    assert await noticed(enforcing, OWN) == [ref]
+    assert len(await rows(enforcing, restriction)) == 1
+
+
+async def test_a_warning_that_stands_is_not_repeated(enforcing: Enforcing) -> None:
+    await enforcing.enact(rego())
+    for _ in range(3):
+        await noticed(enforcing, grant(9000))
+    assert [row["level"] for row in await rows(enforcing, restriction)] == ["log_warning"]
+
+
 async def test_an_obligation_that_is_met(enforcing: Enforcing) -> None:
     await enforcing.enact(rego())
     await enforcing.decide(grant(1500))
@@ -249,6 +302,19 @@ async def test_the_same_subject_again_and_again(enforcing: Enforcing) -> None:
     assert levels[(await one(enforcing, repeated[0]))["id"]] == "temporary_restriction", (
         "so the sixth is no violation"
     )
+
+
+async def test_our_own_faults_are_held_against_nobody(
+    enforcing: Enforcing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine that is away denies everything; one real denial after that is no pattern."""
+    await enforcing.enact(rego())
+    with monkeypatch.context() as patch:
+        patch.setattr(enforcing.rulebook, "engine", Away())
+        for _ in range(12):
+            assert (await enforcing.decide(grant())).decided.reasons[0].code == "engine_away"
+    await noticed(enforcing, grant(9000))
+    assert [row["kind"] for row in await rows(enforcing, violation)] == ["denied_attempt"]
 
 
 async def test_a_burst_of_one_action(enforcing: Enforcing) -> None:
