@@ -19,6 +19,7 @@ from portal.auth.tokens import service_token
 from portal.database import begin_read, begin_unit, create_engine
 from portal.enforcement import keep_ready
 from portal.keys import chain_config
+from portal.language_models import ChatCompletions, close_all, language_models
 from portal.limits import Limiter
 from portal.live import Live
 from portal.settings import Settings
@@ -46,6 +47,7 @@ class Services:
     metrics: Metrics
     rulebook: Rulebook
     judge: Judge
+    language_models: tuple[ChatCompletions, ...]
 
 
 def engine_for(settings: Settings, metrics: Metrics) -> Engine:
@@ -89,6 +91,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     units = partial(begin_unit, engine, constitution=constitution, publish=live.publish)
     metrics = Metrics()
     rulebook = Rulebook(engine_for(settings, metrics), units)
+    models = language_models(settings, metrics.observe_service)
     judge = LocalJudge()
     try:
         async with live.running():
@@ -103,9 +106,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 metrics=metrics,
                 rulebook=rulebook,
                 judge=judge,
+                language_models=models,
             )
     finally:
         await judge.close()
+        await close_all(models)
         await rulebook.engine.close()
         await limiter.close()
         await redis.aclose()

@@ -112,6 +112,19 @@ def _witnesses(value: str) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def _language_models(value: str) -> tuple[tuple[str, str], ...]:
+    """`name=address|model`, comma separated: what people call it, and where which model is asked."""
+    found = {}
+    for item in filter(None, (part.strip() for part in value.split(","))):
+        match = re.fullmatch(r"([a-z0-9][a-z0-9_-]{0,39})=(https?://[^\s,|]+\|[^\s,|]{1,200})", item)
+        if match is None or match[1] in found:
+            raise ValueError(
+                "must be names with addresses and models, as name=https://host/v1|model, separated by commas"
+            )
+        found[match[1]] = match[2]
+    return tuple(found.items())
+
+
 def _secret(value: str) -> str:
     if len(value) < 32:
         raise ValueError("must be at least 32 characters long")
@@ -172,6 +185,8 @@ class Settings:
     availability_target_percent: float = _var(_percent, 99.9)
     opa_url: str | None = _var(_url("http", "https"), None)
     opa_bundle_token: str | None = _var(_secret, None, secret=True)
+    language_models: tuple[tuple[str, str], ...] = _var(_language_models, ())
+    language_model_key: str | None = _var(_text, None, secret=True)
     gs_service_url: str | None = _var(_url("http", "https"), None)
     pgc_service_url: str | None = _var(_url("http", "https"), None)
     ac_service_url: str | None = _var(_url("http", "https"), None)
