@@ -14,9 +14,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from chain import queue, rows
 from chain.config import AnchorPolicy, ChainConfig
-from chain.inspection import raise_alert, resolve_alert
 from chain.quantumagi import AUDIT_POLICY_ID
 from chain.rows import CheckpointRow
+from workflows.alerts import raise_alert, resolve_alert
 from workflows.audit_transparency.anchors import STANDING, action, oldest_unanchored
 from workflows.audit_transparency.checkpoints import SignedCheckpoint, latest
 from workflows.kinds import AnchorKind, AnchorState

@@ -19,9 +19,10 @@ from chain import quantumagi
 from chain.config import ChainConfig
 from chain.quantumagi import NotQuantumagi
 from chain.rpc import Account, Node
+from workflows.alerts import raise_alert, resolve_alert
 from workflows.constitution.document import Constitution
 from workflows.storage.tables import alert, chain_status
-from workflows.storage.unit import Unit, new_id, rfc3339
+from workflows.storage.unit import Unit, rfc3339
 
 MAINNET_GENESIS = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
 UNREACHABLE = "unreachable"
@@ -247,30 +248,3 @@ async def _open_blocks(unit: Unit) -> list[str]:
         alert.c.resolved_at.is_(None), alert.c.code.like("chain.%"), alert.c.severity == "critical"
     )
     return [row["code"] for row in await unit.rows(statement)]
-
-
-async def raise_alert(unit: Unit, code: str, severity: str, message: str, href: str) -> bool:
-    """Raise an alert, or bring its message up to date while it is open. True when it is new."""
-    row = {"code": code, "severity": severity, "message": message, "href": href, "raised_at": unit.now}
-    statement = insert(alert).values(id=new_id(), **row)
-    added = await unit.connection.execute(
-        statement.on_conflict_do_nothing(
-            index_elements=["code"], index_where=alert.c.resolved_at.is_(None)
-        ).returning(alert.c.id)
-    )
-    if added.first() is not None:
-        return True
-    await unit.connection.execute(
-        sa.update(alert).where(alert.c.code == code, alert.c.resolved_at.is_(None)).values(message=message)
-    )
-    return False
-
-
-async def resolve_alert(unit: Unit, code: str) -> bool:
-    """True when it was open."""
-    done = await unit.connection.execute(
-        sa.update(alert)
-        .where(alert.c.code == code, alert.c.resolved_at.is_(None))
-        .values(resolved_at=unit.now)
-    )
-    return done.rowcount > 0

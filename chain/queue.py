@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from chain import rows
 from chain.config import ChainConfig
-from chain.inspection import raise_alert, resolve_alert
 from chain.rows import OPEN, AnyRow, CheckpointRow, PolicyRow
+from workflows.alerts import raise_alert, resolve_alert
 from workflows.errors import Conflict, NotFound
 from workflows.kinds import AnchorKind, AnchorState, CreationStage, WorkflowStatus
 from workflows.orchestrator import stages

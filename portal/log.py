@@ -21,12 +21,12 @@ import structlog
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chain.inspection import raise_alert, resolve_alert
 from portal.database import SEQUENCER, create_engine
 from portal.keys import log_key
 from portal.services import Services
 from portal.settings import Settings
 from portal.static_files import STATIC
+from workflows.alerts import raise_alert, resolve_alert
 from workflows.audit_transparency import checkpoints, tree
 from workflows.audit_transparency.checkpoints import Fork, SecondPlace, SignedCheckpoint
 from workflows.audit_transparency.notes import NoteError, Signer, VerifierKey, open_note

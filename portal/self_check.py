@@ -16,11 +16,11 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chain import listing
-from chain.inspection import raise_alert, resolve_alert
 from chain.listing import Disagreement
 from portal.database import begin_read, create_engine
 from portal.services import Services
 from portal.settings import Settings
+from workflows.alerts import raise_alert, resolve_alert
 from workflows.audit_transparency import checkpoints
 from workflows.audit_transparency.check import Finding, check
 from workflows.errors import GovernanceError

@@ -94,6 +94,7 @@ class ValidationCause(StrEnum):
 
     REQUESTED = "requested"
     SUBMITTED = "submitted"
+    TIER_RAISED = "tier_raised"
     CONSTITUTION_CHANGED = "constitution_changed"
     MODELS_CHANGED = "models_changed"
 

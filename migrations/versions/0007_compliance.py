@@ -14,6 +14,7 @@ CREATE TABLE validation_batch (
     id UUID NOT NULL,
     asked_by UUID,
     total INTEGER NOT NULL,
+    problems JSONB NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_validation_batch PRIMARY KEY (id),
     CONSTRAINT fk_validation_batch_asked_by FOREIGN KEY(asked_by) REFERENCES person (id)
@@ -22,7 +23,8 @@ CREATE TABLE validation (
     id UUID NOT NULL,
     ref TEXT NOT NULL,
     workflow_id UUID NOT NULL,
-    cause TEXT NOT NULL CONSTRAINT ck_validation_cause CHECK (cause IN ('requested', 'submitted', 'constitution_changed', 'models_changed')),
+    cause TEXT NOT NULL CONSTRAINT ck_validation_cause CHECK (cause IN ('requested', 'submitted', 'tier_raised', 'constitution_changed', 'models_changed')),
+    level TEXT NOT NULL CONSTRAINT ck_validation_level CHECK (level IN ('standard', 'enhanced_validation', 'multi_model_consensus', 'human_review')),
     batch_id UUID,
     position INTEGER,
     policy_id UUID,
@@ -38,6 +40,7 @@ CREATE TABLE validation (
     result JSONB,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     made_at TIMESTAMP WITH TIME ZONE,
+    overridden_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_validation PRIMARY KEY (id),
     CONSTRAINT fk_validation_policy_id_version FOREIGN KEY(policy_id, version) REFERENCES policy_version (policy_id, number),
     CONSTRAINT ck_validation_made CHECK ((made_at IS NULL) = (verdict IS NULL)),
@@ -49,6 +52,8 @@ CREATE TABLE validation (
 );
 CREATE INDEX ix_validation_batch_id ON validation (batch_id, position);
 CREATE INDEX ix_validation_made_at ON validation (made_at, id);
+CREATE INDEX ix_validation_workflow_id ON validation (workflow_id);
+CREATE INDEX ix_validation_asked_by ON validation (asked_by, created_at) WHERE cause = 'requested';
 CREATE INDEX ix_validation_policy_id ON validation (policy_id, version, created_at);
 CREATE TABLE compliance_question (
     id UUID NOT NULL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from workflows.kinds import Compliance, LabelKind, ValidationCause
+from workflows.kinds import Compliance, LabelKind, Strategy, ValidationCause
 from workflows.storage.columns import enum_column, id_column, metadata, reference, sha256_column, time_column
 
 # Up to 500 texts that were handed in together; how far it is, its validations say.
@@ -15,6 +15,8 @@ validation_batch = sa.Table(
     id_column(),
     reference("asked_by", "person.id", nullable=True),
     sa.Column("total", sa.Integer, nullable=False),
+    # [{position, …problem}]: items that could not be taken. The others are validations.
+    sa.Column("problems", pg.JSONB, nullable=False),
     time_column("created_at"),
 )
 # A text held against the constitution: a policy's version, or any other text.
@@ -25,6 +27,7 @@ validation = sa.Table(
     sa.Column("ref", sa.Text, nullable=False, unique=True),  # VAL-2026-0001
     reference("workflow_id", "workflow.id"),
     enum_column("cause", ValidationCause),
+    enum_column("level", Strategy),  # which analysers it asks for
     reference("batch_id", "validation_batch.id", nullable=True),
     sa.Column("position", sa.Integer),  # in its batch, from 0
     reference("policy_id", "policy.id", nullable=True),
@@ -41,8 +44,16 @@ validation = sa.Table(
     sa.Column("result", pg.JSONB),  # workflows.constitutional_compliance.findings.Result
     time_column("created_at"),
     time_column("made_at", nullable=True),
+    time_column("overridden_at", nullable=True),  # by the council (§ 4.11)
     sa.ForeignKeyConstraint(["policy_id", "version"], ["policy_version.policy_id", "policy_version.number"]),
     sa.CheckConstraint("(made_at IS NULL) = (verdict IS NULL)", "made"),
+    sa.Index("ix_validation_workflow_id", "workflow_id"),
+    sa.Index(
+        "ix_validation_asked_by",
+        "asked_by",
+        "created_at",
+        postgresql_where=sa.text("cause = 'requested'"),
+    ),
     sa.Index("ix_validation_policy_id", "policy_id", "version", "created_at"),
     sa.Index("ix_validation_batch_id", "batch_id", "position"),
     sa.Index("ix_validation_made_at", "made_at", "id"),
