@@ -12,8 +12,10 @@ from workflows.roles import VISITOR
 async def record_export(request: Request, what: str, subject: str, sha256: str | None = None) -> None:
     """Enter `export.made` about `subject`, in a transaction of its own. Raises Unavailable with the database away.
 
-    `what` names the kind of file. `sha256` is of its bytes, where they are known before they are sent.
+    Who asks for the headers alone takes nothing. `what` names the kind of file. `sha256` is of its bytes, where they are known before they are sent.
     """
+    if request.scope["state"].get("head_only"):
+        return
     held = services(request)
     async with begin_unit(
         held.engine,

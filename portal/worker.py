@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chain import anchoring
 from chain.config import AnchorPolicy
+from chain.inspection import raise_alert, resolve_alert
 from migrations import async_url
 from portal.database import APP, begin_unit
 from portal.keys import log_key, with_authority, with_jwt_secret
@@ -43,6 +44,7 @@ from workflows.storage.unit import Unit
 log = structlog.get_logger(__name__)
 
 LOOK_AT_CHAIN = 10.0  # seconds between looks at the chain when nothing waits
+BROKEN_ALERT = "constitution.broken"
 RETRIES = 8
 LISTENING_BY = 5.0  # seconds after the start
 KEYS_KEPT = timedelta(days=7)
@@ -79,6 +81,12 @@ async def hold(units: Units, held: Services) -> None:
     """Hold the constitution's clauses against the rows."""
     async with units() as unit:
         broken = await conformance.look(unit, held.constitution.figures)
+        if broken:
+            found = "1 check finds" if broken == 1 else f"{broken} checks find"
+            message = f"{found} rows that contradict the constitution or the audit trail."
+            await raise_alert(unit, BROKEN_ALERT, "critical", message, "/constitution/conformance")
+        else:
+            await resolve_alert(unit, BROKEN_ALERT)
     if broken:
         log.error("constitution_broken", checks=broken)
 

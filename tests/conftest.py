@@ -153,6 +153,17 @@ async def arranged(connection: AsyncConnection) -> None:
     await connection.execute(sa.insert(audit_entry).values(body=body))
 
 
+async def appointed(connection: AsyncConnection) -> None:
+    """Enter that everybody was given the offices they have: tests put people into their table by hand."""
+    query = sa.select(audit_subject.c.pseudonym, person.c.roles)
+    query = query.join(person, person.c.id == audit_subject.c.person_id).where(
+        audit_subject.c.pseudonym.is_not(None)
+    )
+    unit = Unit(connection=connection, now=NOW, constitution_sha256="0" * 64)
+    for pseudonym, roles in (await connection.execute(query)).all():
+        await unit.record("person.added", f"person:{pseudonym}", roles=sorted(roles))
+
+
 async def with_pseudonym(connection: AsyncConnection, actor: Actor) -> Actor:
     """The actor as the audit trail names them; the database gave the name when it stored the person."""
     query = sa.select(audit_subject.c.pseudonym).where(audit_subject.c.person_id == actor.id)

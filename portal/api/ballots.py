@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated
 
 import msgspec
@@ -16,6 +17,7 @@ from portal.api.http import idempotent
 from portal.api.parameters import NO_NUL, Ref
 from portal.api.shapes import VOTE_EXAMPLE, BallotAnswer, Receipt, VoteIn
 from portal.auth.guards import public, requires
+from portal.exports import record_export
 from workflows.policy_creation import ballots, queries, recount
 from workflows.policy_creation.recount import Recount
 from workflows.policy_creation.views import OpeningName, Openings, ReceiptView, Results
@@ -104,13 +106,17 @@ async def results(request: Request, ref: Ref, reader: NamedDependency[AsyncConne
     description="After the close: every counting vote without its voter, sorted by commitment, and every one that was "
     "replaced. Each commitment is HMAC-SHA256(salt, canonical JSON of {ballot, choice}); the Merkle tree (RFC 6962) over "
     "the counting ones has the ballot root. The SHA-256 of the answer, byte for byte, stands in the log's entry "
-    "`ballot.closed` as `openings_sha256`.",
+    "`ballot.closed` as `openings_sha256`. Taking it is entered in the log first.",
     responses=problems(404, 409),
 )
 async def openings(
     request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]
 ) -> Response[Openings]:
-    return fresh(request, msgspec.Raw(await queries.openings_document(reader, ref)))
+    body = await queries.openings_document(reader, ref)
+    response = fresh(request, msgspec.Raw(body))
+    if response.status_code != 304:
+        await record_export(request, f"openings of {ref}", "log", hashlib.sha256(body).hexdigest())
+    return response
 
 
 @get(
@@ -120,13 +126,16 @@ async def openings(
     tags=TAGS,
     summary="Read who voted how in an open ballot",
     description="After the close of a ballot whose `mode` is `open`, which is said before anybody votes; 404 for a sealed "
-    "one. Names stand outside what is hashed, so that they can be erased.",
+    "one. Names stand outside what is hashed, so that they can be erased. Taking them is entered in the log first.",
     responses=problems(404, 409),
 )
 async def opening_names(
     request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]
 ) -> Response[Items[OpeningName]]:
-    return fresh(request, Items(await queries.opening_names(reader, ref)))
+    response = fresh(request, Items(await queries.opening_names(reader, ref)))
+    if response.status_code != 304:
+        await record_export(request, f"names beside the openings of {ref}", "log")
+    return response
 
 
 @get(

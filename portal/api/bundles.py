@@ -46,9 +46,8 @@ async def bundle(request: Request, ref: Ref) -> Response[bytes]:
         response.content = b""
         return response
     response.headers["Content-Disposition"] = f'attachment; filename="{ref}-bundle.zip"'
-    if not request.scope["state"].get("head_only"):
-        # The subject is the log: an export is no act on the policy, and would be in its next bundle.
-        await record_export(request, f"bundle of {ref}", "log", digest)
+    # The subject is the log: an export is no act on the policy, and would be in its next bundle.
+    await record_export(request, f"bundle of {ref}", "log", digest)
     return response
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import re
 
@@ -12,6 +13,7 @@ from portal.api.answers import problems
 from portal.api.http import tagged
 from portal.auth.guards import public
 from portal.errors import HttpError
+from portal.exports import record_export
 from portal.services import Services, services
 from workflows.errors import NotFound
 from workflows.policy_enforcement.bundle import TOPIC
@@ -33,7 +35,7 @@ LONG_POLLING = "application/vnd.openpolicyagent.bundles"  # tells OPA that it ma
     description="The rules in force in Rego, the data they read and the entrypoint `data.acgs`, as OPA’s Bundle API wants it: a "
     "reproducible tar.gz whose ETag and manifest carry the revision. With `If-None-Match` and `Prefer: wait=…` the answer "
     "waits for the next bundle. The data may name people: it takes OPA_BUNDLE_TOKEN as bearer token, or somebody who may see "
-    "inputs. Restrictions, the log and rules in Datalog are not in it: what the latter are about is denied.",
+    "inputs. Taking it is entered in the log first. Restrictions, the log and rules in Datalog are not in it: what the latter are about is denied.",
     responses=problems(401, 403, 404),
 )
 async def opa_bundle(request: Request) -> Response[bytes]:
@@ -55,6 +57,8 @@ async def opa_bundle(request: Request) -> Response[bytes]:
     response = tagged(request, body, revision, media_type=LONG_POLLING)
     if response.status_code == 304:
         response.content, response.media_type = b"", LONG_POLLING
+    else:
+        await record_export(request, f"OPA bundle {revision}", "log", hashlib.sha256(body).hexdigest())
     return response
 
 

@@ -47,7 +47,7 @@ async def seed(engine: AsyncEngine, constitution: Constitution) -> bool:
             return False
         now = await governance_now(connection)
         await _organisation(connection)
-        people = await _people(connection, now)
+        people = await _people(connection, constitution, now)
         electorate = [actor for actor in people.values() if Role.MEMBER in actor.roles]
         engines = EnginePool()
         try:
@@ -71,7 +71,7 @@ async def _organisation(connection: AsyncConnection) -> None:
     await connection.execute(tables.organisation.insert().values(id=1, name=name, description=description))
 
 
-async def _people(connection: AsyncConnection, now: datetime) -> dict[str, Actor]:
+async def _people(connection: AsyncConnection, constitution: Constitution, now: datetime) -> dict[str, Actor]:
     joined = now - timedelta(days=400)
     common = {"active": True, "created_at": joined}
     hashed = hash_password(PASSWORD)
@@ -91,6 +91,12 @@ async def _people(connection: AsyncConnection, now: datetime) -> dict[str, Actor
     await connection.execute(tables.person.insert(), rows)
     s = tables.audit_subject.c
     named = {row[0]: row[1] for row in await connection.execute(sa.select(s.person_id, s.pseudonym))}
+    unit = Unit(connection, joined, constitution.sha256)
+    added = [
+        unit.entry("person.added", f"person:{named[row['id']]}", {"roles": sorted(row["roles"])})
+        for row in rows
+    ]
+    await connection.execute(tables.audit_entry.insert(), [{"body": body} for body in added])
     return {
         row["username"]: Actor(
             row["id"],

@@ -126,7 +126,7 @@ async def _download(request: Request, connection: AsyncConnection, view: ReportV
         media_type=MEDIA[kind][0],
         headers={
             "Content-Disposition": f'attachment; filename="{view.ref}.{kind}"',
-            "Cache-Control": "public, max-age=3600",
+            "Cache-Control": "no-store",  # a copy that somebody else hands on would be taken without its entry
         },
     )
 

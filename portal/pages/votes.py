@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public, requires
+from portal.exports import record_export
 from portal.pages import proposal
 from portal.pages.forms import form
 from portal.pages.policies import show
@@ -138,8 +140,10 @@ async def openings(
     request: Request, ref: FromPath[str], reader: NamedDependency[AsyncConnection]
 ) -> Response[bytes]:
     """Every counting vote without its voter: the bytes whose hash stands in the log (docs/audit.md)."""
+    body = await queries.openings_document(reader, ref)
+    await record_export(request, f"openings of {ref}", "log", hashlib.sha256(body).hexdigest())
     return Response(
-        await queries.openings_document(reader, ref),
+        body,
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="{ref}-openings.json"'},
     )

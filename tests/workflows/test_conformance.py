@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.conftest import appointed
 from workflows.constitution import conformance
 from workflows.constitution.clauses import clauses
 from workflows.constitution.conformance import CHECKS
 from workflows.constitution.document import load
 
 DOCUMENT = load()
+
+
+@pytest.fixture
+async def assembly(assembly: Any) -> Any:
+    await appointed(assembly.connection)
+    return assembly
 
 
 def test_the_document_is_read_as_clauses() -> None:
@@ -70,6 +77,11 @@ async def test_what_the_commands_did_holds(assembly: Any) -> None:
         "quorum",
         "outcome",
         "recorded",
+        "states_are_entered",
+        "versions_are_entered",
+        "ballots_are_entered",
+        "votes_are_entered",
+        "offices_are_entered",
     ):
         assert states[key] == "holds", key
 
@@ -87,6 +99,10 @@ BREAKING = {
     "recorded": "DELETE FROM anchor",
     "one_vote": "DELETE FROM elector",
     "text_is_kept": "UPDATE policy_version SET text = text || '.'",
+    "states_are_entered": "UPDATE policy SET state = 'suspended'",
+    "versions_are_entered": "UPDATE policy_version SET text = 'x', text_sha256 = encode(sha256('x'), 'hex')",
+    "ballots_are_entered": "UPDATE ballot SET votes_for = 5, votes_against = 1",
+    "votes_are_entered": "UPDATE vote SET commitment = repeat('0', 64) WHERE id = (SELECT id FROM vote LIMIT 1)",
 }  # fmt: skip
 
 
@@ -99,3 +115,23 @@ async def test_each_check_finds_what_breaks_its_clause(assembly: Any, key: str) 
         await assembly.connection.execute(sa.text(statement))
     broken = (await found(assembly))[key]
     assert (broken.state, broken.broken) == ("broken", [ref])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE person SET roles = roles || ARRAY['admin'] WHERE username = 'hal'",
+        "UPDATE person SET roles = '{}' WHERE username = 'hal'",
+        "DELETE FROM vote WHERE id = (SELECT id FROM vote LIMIT 1)",
+        "UPDATE vote SET entry = NULL WHERE id = (SELECT id FROM vote LIMIT 1)",
+        """INSERT INTO person (id, username, name, roles, created_at)
+            VALUES (gen_random_uuid(), 'mallory', 'Mallory', '{admin}', now())""",
+    ],
+)
+async def test_what_the_trail_does_not_say_is_found(assembly: Any, change: str) -> None:
+    """An office that nobody gave, a vote that somebody took away."""
+    await enacted(assembly)
+    await assembly.connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+    await assembly.connection.execute(sa.text(change))
+    states = {key: each.state for key, each in (await found(assembly)).items()}
+    assert states["votes_are_entered" if " vote " in change else "offices_are_entered"] == "broken"

@@ -220,6 +220,88 @@ CHECKS = (
             LEFT JOIN audit.pending w ON w.number = e.number GROUP BY e.number HAVING count(l.index) + count(w.number) <> 1""",
         "/audit",
     ),
+    Check(
+        "states_are_entered", "9.1", "Each policy stands where its newest entry in the trail left it.",
+        "workflows.policy_creation.lifecycle",
+        "SELECT count(*) FROM policy",
+        """SELECT p.ref FROM policy p LEFT JOIN LATERAL (SELECT e.type FROM audit.entry e WHERE e.subject = p.ref AND e.type = ANY (ARRAY[
+            'policy.drafted', 'policy.edited', 'policy.submitted', 'policy.amended', 'policy.withdrawn', 'policy.enacted', 'policy.suspended',
+            'review.approved', 'review.returned', 'review.rejected', 'rule.refused', 'ballot.opened', 'ballot.closed'])
+            ORDER BY e.number DESC LIMIT 1) moved ON true WHERE NOT coalesce(p.state = ANY (CASE moved.type
+            WHEN 'policy.drafted' THEN ARRAY['draft'] WHEN 'policy.edited' THEN ARRAY['draft']
+            WHEN 'policy.submitted' THEN ARRAY['in_review'] WHEN 'policy.amended' THEN ARRAY['in_review']
+            WHEN 'review.approved' THEN ARRAY['in_review', 'public_comment'] WHEN 'review.returned' THEN ARRAY['returned']
+            WHEN 'review.rejected' THEN ARRAY['rejected'] WHEN 'rule.refused' THEN ARRAY['returned']
+            WHEN 'ballot.opened' THEN ARRAY['voting'] WHEN 'ballot.closed' THEN ARRAY['rejected']
+            WHEN 'policy.enacted' THEN ARRAY['enacted'] WHEN 'policy.suspended' THEN ARRAY['suspended']
+            WHEN 'policy.withdrawn' THEN ARRAY['withdrawn'] END), false)""",
+        "/audit?type=policy.",
+    ),
+    Check(
+        "versions_are_entered", "9.1", "Each version of a policy has the hashes with which it was entered in the trail.",
+        "workflows.policy_creation.drafts.submit",
+        "SELECT count(*) FROM policy_version",
+        """SELECT DISTINCT p.ref FROM policy_version v JOIN policy p ON p.id = v.policy_id WHERE NOT EXISTS (SELECT FROM audit.entry e
+            WHERE e.subject = p.ref AND e.type IN ('policy.drafted', 'policy.edited', 'policy.submitted', 'policy.amended')
+            AND (said(e) ->> 'version')::int = v.number AND said(e) ->> 'version_sha256' = v.version_sha256
+            AND said(e) ->> 'text_sha256' = v.text_sha256)""",
+        "/audit?type=policy.",
+    ),
+    Check(
+        "ballots_are_entered", "9.1", "Each ballot has the terms with which its opening was entered, and the count and outcome of its close.",
+        "workflows.policy_creation.ballots.close_due",
+        "SELECT count(*) FROM ballot",
+        """SELECT p.ref FROM ballot b JOIN policy p ON p.id = b.policy_id WHERE NOT EXISTS (SELECT FROM audit.entry e WHERE e.subject = p.ref AND e.type = 'ballot.opened'
+                AND said(e) @> jsonb_build_object('ballot', b.id, 'version_sha256', b.version_sha256, 'mode', b.mode,
+                    'electorate', b.electorate, 'quorum_percent', b.quorum_percent, 'threshold_percent', b.threshold_percent))
+            OR b.state = 'closed' AND NOT EXISTS (SELECT FROM audit.entry e WHERE e.subject = p.ref AND e.type = 'ballot.closed'
+                AND said(e) @> jsonb_build_object('ballot', b.id, 'passed', b.passed, 'ballot_root', b.ballot_root, 'votes',
+                    jsonb_build_object('for', b.votes_for, 'against', b.votes_against, 'abstain', b.votes_abstain)))""",
+        "/audit?type=ballot.",
+    ),
+    Check(
+        "votes_are_entered", "9.1", "Each vote has the commitment with which it was entered, and no commitment was entered without its vote.",
+        "workflows.policy_creation.ballots.cast",
+        "SELECT count(*) FROM vote",
+        """SELECT p.ref FROM ballot b JOIN policy p ON p.id = b.policy_id JOIN vote t ON t.ballot_id = b.id LEFT JOIN audit.entry e ON e.number = t.entry
+                AND e.type = 'vote.cast' AND said(e) ->> 'commitment' = t.commitment
+                WHERE t.entry IS NOT NULL AND e.number IS NULL
+            UNION SELECT e.number::text FROM audit.entry e LEFT JOIN vote t ON t.entry = e.number
+                WHERE e.type = 'vote.cast' AND t.id IS NULL""",
+        "/audit?type=vote.cast",
+    ),
+    Check(
+        "offices_are_entered", "9.1", "Everybody has the offices that the trail says they were given, and no others.",
+        "workflows.roles.may_administer",
+        "SELECT count(*) FROM person WHERE active",
+        """SELECT 'person:' || coalesce(s.pseudonym, m.id) FROM person m LEFT JOIN audit.subject s ON s.person_id = m.id LEFT JOIN LATERAL (
+                SELECT coalesce(said(e) -> 'after', said(e) -> 'roles') AS roles FROM audit.entry e
+                WHERE e.subject = 'person:' || s.pseudonym AND e.type IN ('person.added', 'person.roles_changed', 'person.deactivated')
+                ORDER BY e.number DESC LIMIT 1) given ON true
+            WHERE m.active AND s.erased_at IS NULL
+                AND NOT coalesce(given.roles @> to_jsonb(m.roles) AND given.roles <@ to_jsonb(m.roles), false)""",
+        "/audit?type=person.",
+    ),
+    Check(
+        "decisions_are_entered", "9.1", "Each decision about an action says what was entered in the trail before it was answered.",
+        "workflows.policy_enforcement.decisions.decide",
+        "SELECT count(*) FROM decision",
+        """SELECT d.id::text FROM decision d LEFT JOIN audit.entry e ON e.type = 'decision.made' AND e.subject = 'decision:' || d.id
+            WHERE e.number IS NULL OR NOT said(e) @> jsonb_build_object('mode', d.mode, 'outcome', d.outcome, 'severity', d.severity,
+                'action_type', d.action_type, 'input_commitment', d.input_commitment, 'bundle', d.revision)""",
+        "/enforcement",
+    ),
+    Check(
+        "restrictions_are_entered", "9.1", "Each restriction has the level and the end with which it was entered, and each that was lifted has its entry.",
+        "workflows.policy_enforcement.remediation.answer",
+        "SELECT count(*) FROM restriction",
+        """SELECT coalesce(v.ref, r.id::text) FROM restriction r LEFT JOIN violation v ON v.id = r.violation_id
+            WHERE NOT EXISTS (SELECT FROM audit.entry e WHERE e.type = 'violation.answered' AND said(e) ->> 'restriction' = r.id::text
+                AND said(e) ->> 'level' = r.level AND (said(e) ->> 'expires_at')::timestamptz = r.expires_at)
+            OR (r.lifted_at IS NOT NULL) <> EXISTS (SELECT FROM audit.entry e WHERE e.type = 'restriction.lifted'
+                AND said(e) ->> 'restriction' = r.id::text)""",
+        "/violations",
+    ),
 )  # fmt: skip
 
 
@@ -272,7 +354,8 @@ async def look(unit: Unit, figures: Figures) -> int:
 
 
 def _statement(text: str, figures: Figures) -> sa.TextClause:
-    """`text` with the annex at hand: single figures as parameters, the tiers as a table `tier`."""
+    """`text` with the annex at hand: single figures as parameters, the tiers as a table `tier`; `said(e)` is what an entry says."""
+    text = text.replace("said(e)", "(convert_from(e.body, 'UTF8')::jsonb -> 'payload')")
     tiers = ", ".join(
         f"('{name}', {tier.approvals}, {tier.legal}, {tier.council}, {tier.comment_days}, {tier.threshold_percent})"
         for name, tier in figures.tiers.items()

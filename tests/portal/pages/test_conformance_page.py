@@ -8,6 +8,7 @@ import httpx
 import sqlalchemy as sa
 from litestar import Litestar
 
+from tests.conftest import appointed
 from tests.portal.pages.html import check_page, links, text_of
 from workflows.constitution import conformance
 from workflows.storage.tables import conformance as kept
@@ -18,6 +19,7 @@ PATH = "/constitution/conformance"
 async def look(app: Litestar) -> None:
     held = app.state.services
     async with held.rulebook.units() as unit:
+        await appointed(unit.connection)
         await conformance.look(unit, held.constitution.figures)
 
 
