@@ -26,7 +26,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from chain import anchoring
 from chain.config import AnchorPolicy
-from chain.inspection import raise_alert, resolve_alert
 from migrations import async_url
 from portal.database import APP, begin_unit
 from portal.keys import log_key, with_authority, with_jwt_secret
@@ -34,6 +33,7 @@ from portal.log import keep_log, publish_verifiers
 from portal.self_check import ask_chain, recompute
 from portal.services import Services, open_services
 from portal.settings import Settings
+from workflows.alerts import raise_alert, resolve_alert
 from workflows.audit_transparency.reports import making as reports
 from workflows.constitution import conformance
 from workflows.policy_creation import ballots

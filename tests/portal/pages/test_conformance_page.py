@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import httpx
 import sqlalchemy as sa
 from litestar import Litestar
 
-from tests.conftest import appointed
+from portal import worker
+from portal.database import begin_unit
+from tests.conftest import appointed, arranged
 from tests.portal.pages.html import check_page, links, text_of
 from workflows.constitution import conformance
 from workflows.storage.tables import conformance as kept
+from workflows.storage.tables import person
 
 PATH = "/constitution/conformance"
 
@@ -53,3 +57,32 @@ async def test_what_is_broken_says_so_first(client: httpx.AsyncClient, app: Lite
     assert "1 check finds rows that break a clause" in text_of(page)
     assert "/policies/POL-2026-0001" in links(page)
     assert "governance_constitution_checks_broken 1.0" in (await client.get("/metrics")).text
+
+
+async def test_what_contradicts_the_trail_is_told_on_every_page_until_it_is_mended(
+    client: httpx.AsyncClient, app: Litestar
+) -> None:
+    """An office that nobody gave: made behind the portal's back, by the very entry that no act wrote."""
+    held = app.state.services
+    units = partial(begin_unit, held.engine, constitution=held.constitution)
+    await look(app)
+
+    async def with_roles(roles: list[str]) -> None:
+        async with held.engine.begin() as connection:
+            await connection.execute(sa.update(person).where(person.c.username == "ada").values(roles=roles))
+            await arranged(connection)
+
+    await with_roles(["member", "admin"])
+    await worker.hold(units, held)
+    assert (
+        "1 check finds rows that contradict the constitution or the audit trail."
+        in (await client.get("/")).text
+    )
+    page = text_of(check_page(await client.get(PATH)))
+    assert (
+        "Everybody has the offices that the trail says they were given" in page
+        and "Broken by: person:" in page
+    )
+    await with_roles(["member"])
+    await worker.hold(units, held)
+    assert "contradict the constitution" not in (await client.get("/")).text
