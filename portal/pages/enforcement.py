@@ -20,14 +20,15 @@ from portal.database import begin_unit
 from portal.pages import proposal
 from portal.pages.forms import form
 from portal.pages.policies import one_of
-from portal.pages.refusals import field_errors
-from portal.pages.render import fragment, page
+from portal.pages.refusals import attempt, field_errors
+from portal.pages.render import fragment, page, see_other
 from portal.services import services
 from workflows.constitution.document import Constitution
 from workflows.errors import FieldError, Invalid, Unavailable
 from workflows.kinds import DecisionMode, Outcome
 from workflows.policy_creation import queries as policies
 from workflows.policy_enforcement import (
+    bundle,
     decisions,
     facts,
     queries,
@@ -36,9 +37,9 @@ from workflows.policy_enforcement import (
     violation_queries,
 )
 from workflows.policy_enforcement.decisions import Asked
-from workflows.roles import Actor, may_see_inputs, may_try_decision
+from workflows.roles import Actor, may_roll_back, may_see_inputs, may_try_decision
 from workflows.storage.tables import impact
-from workflows.storage.unit import governance_now
+from workflows.storage.unit import Unit, governance_now
 
 PER_PAGE = 25
 TRY = {"action": '{"type": "grant", "amount": 1500}', "subject": '{"id": "m9"}', "context": "{}"}
@@ -148,9 +149,42 @@ async def one(
 
 
 @get("/enforcement/bundles", guards=[public], include_in_schema=False)
-async def bundles(request: Request, reader: NamedDependency[AsyncConnection]) -> Response:
-    found = await queries.bundles(reader)
-    return page(request, "pages/enforcement/bundles.html", title="Bundles of rules", bundles=found)
+async def bundles(
+    request: Request, reader: NamedDependency[AsyncConnection], actor: NamedDependency[Actor | None]
+) -> Response:
+    return await _bundles(request, reader, actor, {}, {})
+
+
+async def _bundles(
+    request: Request,
+    reader: AsyncConnection,
+    actor: Actor | None,
+    errors: dict[str, str],
+    values: dict[str, str],
+) -> Response:
+    return page(
+        request,
+        "pages/enforcement/bundles.html",
+        title="Bundles of rules",
+        status=422 if errors else 200,
+        bundles=await queries.bundles(reader),
+        may_roll_back=may_roll_back(actor),
+        errors=errors,
+        values=values,
+    )
+
+
+@post("/enforcement/rollback", guards=[requires(may_roll_back)], status_code=303)
+async def roll_back(
+    request: Request, unit: NamedDependency[Unit], actor: NamedDependency[Actor | None]
+) -> Response:
+    sent = await form(request)
+    try:
+        async with attempt(unit):
+            await bundle.roll_back(unit, sent.get("revision", ""), sent.get("reason", ""))
+    except Invalid as refusal:
+        return await _bundles(request, unit.connection, actor, field_errors(refusal, "reason"), sent)
+    return see_other("/enforcement/bundles", ("success", "The earlier bundle decides again."))
 
 
 @get("/policies/{ref:str}/enforcement", guards=[public], include_in_schema=False)
@@ -223,4 +257,4 @@ async def rule_templates(request: Request) -> Response:
     )
 
 
-routes: list = [index, try_it, one, bundles, rule_templates, of_policy, impact_of]
+routes: list = [index, try_it, one, bundles, roll_back, rule_templates, of_policy, impact_of]

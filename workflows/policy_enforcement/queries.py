@@ -42,6 +42,7 @@ class BundleView(msgspec.Struct, frozen=True):
     made_at: datetime
     active: bool
     activated_at: datetime | None = None
+    rolled_back: bool = False  # active because the council went back to it
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -202,7 +203,7 @@ async def bundles(
 ) -> list[BundleView]:
     """The newest bundles."""
     query = (
-        sa.select(bundle, bundle_active.c.activated_at)
+        sa.select(bundle, bundle_active.c.activated_at, bundle_active.c.rolled_back)
         .outerjoin(bundle_active, bundle_active.c.revision == bundle.c.revision)
         .order_by(bundle.c.made_at.desc(), bundle.c.revision)
         .limit(limit)
@@ -222,6 +223,7 @@ async def bundles(
                 made_at=row["made_at"],
                 active=row["activated_at"] is not None,
                 activated_at=row["activated_at"],
+                rolled_back=bool(row["rolled_back"]),
             )
         )
     return views

@@ -172,6 +172,31 @@ async def test_bundles_and_their_manifests(ref: str, client: httpx.AsyncClient) 
     assert (await client.get(manifest)).json()["format"] == "acgs.bundle/1"
 
 
+async def test_the_council_goes_back_to_an_earlier_bundle(
+    ref: str, api: SignIn, as_persona: SignIn, client: httpx.AsyncClient
+) -> None:
+    jon, path = await api("jon"), "/enforcement/bundles"
+    assert (await jon.put("/api/v1/enforcement/facts/rows", json={"value": [["a", "b"]]})).is_success
+    ada = await as_persona("ada")
+    assert "/enforcement/rollback" not in (await ada.get(path)).text
+    farah = await as_persona("farah")
+    page = await farah.get(path)
+    before = next(
+        item
+        for item in (await client.get("/api/v1/enforcement/bundles")).json()["items"]
+        if not item["active"]
+    )
+    chosen = {"revision": before["revision"], "reason": " "}
+    empty = await send(farah, page, "/enforcement/rollback", **chosen)
+    assert empty.status_code == 422 and "A reason is needed" in text_of(check_page(empty))
+    done = await send(farah, page, "/enforcement/rollback", **{**chosen, "reason": "The data was wrong."})
+    text = text_of(check_page(done))
+    assert "The earlier bundle decides again." in text and "Went back to" in text
+    standing = (await client.get(f"{DECIDE}/status")).json()["bundle"]
+    assert (standing["revision"], standing["rolled_back"]) == (before["revision"], True)
+    assert "the council went back to it" in text_of(await shown(client, "/enforcement"))
+
+
 async def test_what_waits_for_those_in_office_stands_in_their_inbox(
     ref: str, app: Litestar, api: SignIn, as_persona: SignIn
 ) -> None:
