@@ -54,14 +54,21 @@ def engine_for(settings: Settings, metrics: Metrics) -> Engine:
     """What runs the rules: a PGC service, an OPA server, or processes of our own."""
     if settings.pgc_service_url:
         secret = settings.jwt_secret or ""
-        return PgcService(
+        service = PgcService(
             settings.pgc_service_url,
             lambda: {"Authorization": f"Bearer {service_token(secret, PGC)}"},
             metrics.observe_service,
         )
+        return _watched(service, metrics)
     if settings.opa_url:
-        return OpaServer(settings.opa_url, EnginePool(), metrics.observe_service)
+        return _watched(OpaServer(settings.opa_url, EnginePool(), metrics.observe_service), metrics)
     return EnginePool()
+
+
+def _watched(engine: PgcService | OpaServer, metrics: Metrics) -> Engine:
+    breaker = engine.remote.breaker
+    metrics.service_away.labels(engine.remote.name).set_function(lambda: breaker.is_open)
+    return engine
 
 
 def services(connection: ASGIConnection) -> Services:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from workflows.storage.unit import new_id
 
@@ -61,6 +61,12 @@ class Metrics:
             "From a request to a service elsewhere to the end of its answer.",
             ("service",),
             buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.service_away = Gauge(
+            "governance_service_away",
+            "1 while a service elsewhere is left alone, because it did not answer several times in a row.",
+            ("service",),
             registry=self.registry,
         )
         self.decisions = Counter(

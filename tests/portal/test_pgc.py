@@ -117,6 +117,9 @@ async def test_killed_it_allows_nothing_and_back_it_decides_again(
         denied = answer.json()
         assert (denied["decision"], denied["reasons"][0]["code"]) == ("deny", "engine_away")
     assert "in a row" in denied["reasons"][0]["text"], "by now nobody waits for it"
+    assert 'governance_service_away{service="pgc"} 1.0' in (await client.get("/metrics")).text
+    engines = (await client.get(f"{DECIDE}/status")).json()["engines"]
+    assert "does not answer" in engines["Rego and Datalog"]
     kept = (await client.get(f"/api/v1/enforcement/decisions/{denied['decision_id']}")).json()
     assert kept["outcome"] == "deny", "that it was away is on record"
     service.start()
@@ -124,6 +127,7 @@ async def test_killed_it_allows_nothing_and_back_it_decides_again(
     while (await operator.post(DECIDE, json=grant(500))).json()["decision"] != "allow":
         assert time.monotonic() < deadline, "it does not decide again"
         await asyncio.sleep(0.2)
+    assert 'governance_service_away{service="pgc"} 0.0' in (await client.get("/metrics")).text
 
 
 async def test_one_that_hangs_is_not_waited_for_long(operator: httpx.AsyncClient, service: Service) -> None:

@@ -199,6 +199,10 @@ async def enforcing_by_forms(walk: Walk) -> None:
     tried = {"action": '{"type": "export"}', "subject": "{}", "context": "{}"}
     await walk.take("POST /enforcement/try", ada, "/enforcement/try", data=tried)
     operator = await walk.api("jon")
+    before = (await operator.get("/api/v1/workflows/policy-enforcement/status")).json()["bundle"]["revision"]
+    await operator.put("/api/v1/enforcement/facts/forms", json={"value": ["ada"]})
+    back = {"revision": before, "reason": "It was better."}
+    await walk.take("POST /enforcement/rollback", farah, "/enforcement/rollback", data=back)
     asked = {"action": {"type": "delete"}, "subject": {"id": "m2"}}
     await operator.post("/api/v1/workflows/policy-enforcement", json=asked)
     await noticed(walk)

@@ -93,7 +93,7 @@ class OpaServer:
         await self._document(bundle.revision, "acgs/allow", {"action": {"type": ""}})
 
     def describe(self) -> dict[str, str]:
-        return {**self.pool.describe(), "Rego": "by an OPA server"}
+        return {**self.pool.describe(), "Rego": self.remote.described("by an OPA server")}
 
     async def close(self) -> None:
         await self.pool.close()

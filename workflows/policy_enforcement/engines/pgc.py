@@ -68,7 +68,7 @@ class PgcService:
         await self._load(bundle)
 
     def describe(self) -> dict[str, str]:
-        return {"Rego and Datalog": "by a PGC service of their own"}
+        return {"Rego and Datalog": self.remote.described("by a PGC service of their own")}
 
     async def close(self) -> None:
         await self.remote.close()

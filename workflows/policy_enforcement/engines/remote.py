@@ -34,6 +34,10 @@ class Breaker:
         self.opened_at = self.clock()
         return True
 
+    @property
+    def is_open(self) -> bool:
+        return self.opened_at is not None
+
     def succeeded(self) -> None:
         self.failures, self.opened_at = 0, None
 
@@ -90,6 +94,12 @@ class Remote:
         if outcome == "failed":
             raise Unavailable(f"{self.name} answered {answer.status_code}.", code="engine_away")
         return answer
+
+    def described(self, what: str) -> str:
+        """`what` it is, for people, and whether it is away."""
+        return (
+            f"{what}, which does not answer: nothing is allowed meanwhile" if self.breaker.is_open else what
+        )
 
     async def close(self) -> None:
         await self.client.aclose()
