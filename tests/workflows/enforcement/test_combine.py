@@ -16,6 +16,7 @@ from workflows.policy_enforcement.engines import datalog
 from workflows.policy_enforcement.engines.datalog import compile, decide
 from workflows.policy_enforcement.engines.rego import RegoRules
 from workflows.policy_enforcement.engines.rego_gate import check
+from workflows.policy_enforcement.engines.worker import Load, Loaded, Question, Rule
 from workflows.policy_enforcement.says import Declared, Obligation, Reason, Said
 from workflows.storage.unit import new_id
 
@@ -199,3 +200,55 @@ def test_both_engines_decide_alike(
     assert by_rego == by_datalog
     one = rules(1)
     assert combine(one, {one[0].policy: by_rego}) == combine(one, {one[0].policy: by_datalog})
+
+
+# Rules of many kinds; those whose name begins with "no" never allow.
+KINDS = {
+    "small": ("rego", "allow if input.action.amount <= 100\n"),
+    "owed": ("rego", 'allow if input.action.amount <= 500\n\nobligations contains {"id": "o", "text": "Do it.", "within": "P1D"}\n'),
+    "signed": ("datalog", 'allow :- input("action.signed", X), input("subject.id", Y), X != Y.\n'),
+    "torn": ("rego", "allow if 1 / input.action.amount > 0\n"),
+    "nobody": ("rego", 'deny contains "no" if input.subject.id == "eve"\n'),
+    "no_much": ("datalog", 'deny("much") :- input("action.amount", A), A > 200.\n'),
+    "no_ever": ("rego", 'deny contains "ever"\n'),
+    "no_word": ("rego", ""),
+    "no_sense": ("rego", "deny contains sprintf(\"%d\", [1 / input.action.amount])\n"),
+}  # fmt: skip
+
+
+def _source(name: str) -> Rule:
+    engine, body = KINDS[name]
+    head = (
+        f'package policies.{name}\n\nactions := {{"a"}}\n\ndefault allow := false\n\n'
+        if engine == "rego"
+        else f'name("{name}"). actions("a").\n'
+    )
+    return Rule(name, name, engine, head + body, ["a"])
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return Loaded(Load("k", [_source(name) for name in KINDS], {}))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    names=st.lists(st.sampled_from(sorted(KINDS)), unique=True, max_size=6),
+    more=st.sampled_from(sorted(name for name in KINDS if name.startswith("no"))),
+    amount=st.sampled_from([0, 1, 100, 101, 200, 201, 500, 501]),
+    signed=st.lists(st.sampled_from(PEOPLE), max_size=2),
+    who=st.sampled_from(PEOPLE),
+)
+def test_a_rule_that_only_denies_never_allows_through_either_engine(
+    loaded: Loaded, names: list[str], more: str, amount: int, signed: list[str], who: str
+) -> None:
+    input = {"action": {"type": "a", "amount": amount, "signed": signed}, "subject": {"id": who}}
+
+    def decided(policies: list[str]) -> Outcome:
+        in_force = [RuleInForce(each, 1, "0" * 64, KINDS[each][0], "0" * 64, DECLARED) for each in policies]
+        return combine(in_force, loaded.ask(Question(policies, input)) if policies else {}).outcome
+
+    before, after = decided(names), decided([*names, more] if more not in names else names)
+    assert at_most(after, before)
+    if more == "no_ever":
+        assert after == Outcome.DENY

@@ -159,6 +159,162 @@ def test_a_rule_says(body: str, input: dict[str, Any], expected: Said) -> None:
     rules.close()
 
 
+# Each function that a rule may call, by an expression that holds.
+FUNCTIONS = """abs(-1) == 1
+ceil(1.2) == 2
+floor(1.8) == 1
+round(1.5) == 2
+7 % 4 == 3
+6 / 4 == 1.5
+numbers.range(3, 1) == [3, 2, 1]
+numbers.range_step(0, 4, 2) == [0, 2, 4]
+{1, 2} & {2, 3} == {2}
+{1} | {2} == {1, 2}
+{1, 2} - {2} == {1}
+count("straße") == 6
+sum([1, 2.5]) == 3.5
+product([2, 3]) == 6
+max({3, 1}) == 3
+min([3, 1]) == 1
+sort({3, 1}) == [1, 3]
+concat(", ", ["a", "b"]) == "a, b"
+contains("abc", "b")
+endswith("abc", "c")
+startswith("abc", "a")
+indexof("abc", "c") == 2
+indexof_n("aba", "a") == [0, 2]
+lower("ÄB") == "äb"
+upper("äb") == "ÄB"
+replace("aba", "a", "c") == "cbc"
+split("a.b", ".") == ["a", "b"]
+sprintf("%s-%03d", ["a", 7]) == "a-007"
+substring("abc", 1, -1) == "bc"
+trim("xax", "x") == "a"
+trim_left("xax", "x") == "ax"
+trim_right("xax", "x") == "xa"
+trim_prefix("xax", "xa") == "x"
+trim_suffix("xax", "ax") == "x"
+trim_space(" a ") == "a"
+format_int(255, 16) == "ff"
+to_number("1.5") == 1.5
+walk({"a": 1}, [["a"], 1])
+intersection({{1, 2}, {2}}) == {2}
+union({{1}, {2}}) == {1, 2}
+type_name({}) == "object"
+is_array([])
+is_boolean(false)
+is_null(null)
+is_number(1)
+is_object({})
+is_set(set())
+is_string("")
+urlquery.encode("a b&c") == "a+b%26c"
+urlquery.decode("a+b") == "a b"
+crypto.md5("a") == "0cc175b9c0f1b6a831c399e269772661"
+crypto.sha1("a") == "86f7e437faa5a7fce15d1ddcb9eaeaea377667b8"
+crypto.sha256("") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+count(crypto.hmac.sha256("a", "k")) == 64
+count(crypto.hmac.sha512("a", "k")) == 128
+crypto.hmac.equal("a", "a")
+time.add_date(0, 0, 1, 0) == 2678400000000000
+time.clock(3661000000000) == [1, 1, 1]
+time.date(0) == [1970, 1, 1]
+time.diff(86400000000000, 0) == [0, 0, 1, 0, 0, 0]
+time.format(0) == "1970-01-01T00:00:00Z"
+time.parse_duration_ns("1m") == 60000000000
+time.parse_ns("2006-01-02", "1970-01-02") == 86400000000000
+time.parse_rfc3339_ns("1970-01-01T00:00:01Z") == 1000000000
+time.weekday(0) == "Thursday"
+array.concat([1], [2]) == [1, 2]
+array.reverse([1, 2]) == [2, 1]
+array.slice([1, 2, 3], 1, 3) == [2, 3]
+object.get({"a": {"b": 1}}, ["a", "b"], 0) == 1
+object.keys({"a": 1}) == {"a"}
+object.remove({"a": 1, "b": 2}, ["a"]) == {"b": 2}
+object.filter({"a": 1, "b": 2}, ["a"]) == {"a": 1}
+object.union({"a": 1}, {"b": 2}) == {"a": 1, "b": 2}
+object.union_n([{"a": 1}, {"a": 2}]) == {"a": 2}
+object.subset({"a": 1, "b": 2}, {"a": 1})
+strings.any_prefix_match("abc", ["x", "a"])
+strings.any_suffix_match("abc", {"c"})
+strings.count("aba", "a") == 2
+strings.replace_n({"a": "b"}, "aa") == "bb"
+strings.reverse("ab") == "ba"
+strings.render_template("{{.x}}", {"x": 1}) == "1"
+json.filter({"a": 1, "b": 2}, ["a"]) == {"a": 1}
+json.is_valid("[]")
+json.marshal({"a": [1]}) == `{"a":[1]}`
+json.patch({"a": 1}, [{"op": "replace", "path": "/a", "value": 2}]) == {"a": 2}
+json.remove({"a": 1, "b": 2}, ["a"]) == {"b": 2}
+json.unmarshal("[1]") == [1]
+base64.encode("a?") == "YT8="
+base64.decode("YT8=") == "a?"
+base64.is_valid("YT8=")
+base64url.encode("a?>") == "YT8-"
+base64url.encode_no_pad("a") == "YQ"
+base64url.decode("YT8-") == "a?>"
+hex.encode("a") == "61"
+hex.decode("61") == "a"
+yaml.is_valid("a: 1")
+regex.match(`^a+$`, "aa")
+regex.is_valid(`a(`) == false
+regex.split(`,`, "a,b") == ["a", "b"]
+regex.find_n(`a.`, "abac", -1) == ["ab", "ac"]
+regex.find_all_string_submatch_n(`a(.)`, "ab", -1) == [["ab", "b"]]
+regex.replace("aba", `a`, "c") == "cbc"
+regex.template_match("urn:{.*}", "urn:x", "{", "}")
+regex.globs_match("a.*", "ab.*")
+glob.match("*.org", ["."], "a.org")
+glob.quote_meta("*") == `\\*`
+bits.and(6, 3) == 2
+bits.or(6, 3) == 7
+bits.xor(6, 3) == 5
+bits.negate(0) == -1
+bits.lsh(1, 3) == 8
+bits.rsh(8, 3) == 1
+units.parse("2K") == 2000
+units.parse_bytes("1KiB") == 1024
+semver.compare("1.10.0", "1.9.0") == 1
+semver.is_valid("1.0.0")
+graph.reachable({"a": ["b"], "b": []}, {"a"}) == {"a", "b"}
+graph.reachable_paths({"a": ["b"], "b": []}, {"a"}) == {["a", "b"]}
+net.cidr_contains("10.0.0.0/8", "10.1.2.3")
+net.cidr_contains_matches("10.0.0.0/8", "10.1.2.3") == {["10.0.0.0/8", "10.1.2.3"]}
+net.cidr_intersects("10.0.0.0/8", "10.1.0.0/16")
+net.cidr_expand("10.0.0.0/31") == {"10.0.0.0", "10.0.0.1"}
+net.cidr_merge(["10.0.0.0/9", "10.128.0.0/9"]) == {"10.0.0.0/8"}
+net.cidr_is_valid("10.0.0.0/8")""".splitlines()
+
+
+@pytest.fixture(scope="module")
+def held() -> Any:
+    """Which of the expressions hold, by number, all asked in one rule."""
+    body = "".join(f'holds contains "{n}" if {each}\n\n' for n, each in enumerate(FUNCTIONS))
+    source = HEAD + body + "deny := holds\n"
+    rules = RegoRules({"x": source}, {"x": ["a"]}, {})
+    yield {int(each) for each in rules._document("policies.x.holds", {"action": A})}
+    rules.close()
+
+
+@pytest.mark.parametrize("number", range(len(FUNCTIONS)), ids=FUNCTIONS)
+def test_a_function_does_what_it_says(held: set[int], number: int) -> None:
+    assert number in held
+
+
+def test_every_function_that_may_be_called_is_tried() -> None:
+    body = "".join(f"p{n} if {each}\n\n" for n, each in enumerate(FUNCTIONS))
+    assert rego_gate.check(HEAD + body).problems == []
+    called = " ".join(FUNCTIONS)
+    named = [name for name in rego_gate.OPERATORS if not name.startswith("internal.") and "." in name]
+    plain = {name for name in rego_gate.OPERATORS if "." not in name} - WRITTEN_AS_SIGNS
+    assert [name for name in [*named, *sorted(plain), *rego_gate.FAMILIES] if name not in called] == []
+
+
+WRITTEN_AS_SIGNS = {
+    "eq", "equal", "neq", "lt", "lte", "gt", "gte", "assign", "plus", "minus", "mul", "div", "rem", "and", "or",
+}  # fmt: skip
+
+
 def test_two_values_of_one_thing_are_an_error_of_that_rule_alone() -> None:
     """OPA fails the whole question; the rules are then asked one by one."""
     torn = (
