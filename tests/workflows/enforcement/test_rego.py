@@ -385,5 +385,5 @@ _BODY = "".join(
     if body.startswith("allow if ") and body.count("\n") == 1
 )
 ALL_BODIES = Loaded(
-    Load("k", [Rule("P", "x", "rego", HEAD + _BODY + "allow if p1\n", ["a"])], FACTS)
+    Load("k", [Rule("P", "x", "rego", HEAD + _BODY + "allow if p1\n", ["a"], [*FACTS])], FACTS)
 )  # many conditions at once

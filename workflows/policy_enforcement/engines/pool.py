@@ -273,7 +273,14 @@ class EnginePool:
 
 def _load(bundle: Bundle) -> Load:
     rules = [
-        Rule(rule.policy, rule.declared.name, rule.engine, bundle.sources[rule.policy], rule.declared.actions)
+        Rule(
+            rule.policy,
+            rule.declared.name,
+            rule.engine,
+            bundle.sources[rule.policy],
+            rule.declared.actions,
+            rule.declared.facts,
+        )
         for rule in bundle.manifest.rules
     ]
     return Load(bundle.revision, rules, bundle.facts)

@@ -11,8 +11,10 @@ import resource
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any, BinaryIO
+from zlib import crc32
 
 import msgspec
 
@@ -21,6 +23,7 @@ from workflows.policy_enforcement.engines.rego import RegoRules
 from workflows.policy_enforcement.says import Checked, Facts, Input, Problem, Said
 
 KEPT = 3  # bundles; what is asked of an older one is told so, and it is loaded again
+WHOLE, SHARDS = 1_000, 16  # up to so many rules OPA compiles together, more of them in so many parts
 MOST_MEMORY = 2 << 30  # bytes; a rule that needs more ends the process, and with it only itself
 HEADER = struct.Struct(">I")
 
@@ -31,6 +34,7 @@ class Rule(msgspec.Struct, frozen=True):
     engine: str
     source: str
     actions: list[str]
+    facts: list[str] = []  # that it reads
 
 
 class Load(msgspec.Struct, tag="load", frozen=True):
@@ -64,33 +68,58 @@ class Answer(msgspec.Struct, frozen=True):
     elapsed_us: int = 0
 
 
-class Loaded:
-    """A bundle's rules, compiled by their engines."""
+Part = RegoRules | datalog.Compiled
 
-    def __init__(self, request: Load) -> None:
+
+class Loaded:
+    """A bundle's rules, compiled by their engines, in parts: one that `known` bundles have with the same rules and data is theirs."""
+
+    def __init__(self, request: Load, known: Mapping[str, Part] | None = None) -> None:
         self.names = {rule.policy: rule.name for rule in request.rules}
-        rego = [rule for rule in request.rules if rule.engine == "rego"]
-        self.rego = RegoRules(
-            {rule.name: rule.source for rule in rego},
-            {rule.name: rule.actions for rule in rego},
-            request.facts,
-        )
-        self.datalog = {
-            rule.policy: datalog.compile(rule.source, request.facts)
-            for rule in request.rules
-            if rule.engine == "datalog"
-        }
+        self.parts: dict[str, Part] = {}
+        self.part_of: dict[str, str] = {}  # by policy
+        digests = {name: _digest(value) for name, value in request.facts.items()}
+        for rules in shards(request.rules):
+            read = sorted({name for rule in rules for name in rule.facts if name in digests})
+            key = _digest([rules, [(name, digests[name]) for name in read]])
+            facts = {name: request.facts[name] for name in read}
+            self.parts[key] = (known or {}).get(key) or _compiled(rules, facts)
+            self.part_of |= {rule.policy: key for rule in rules}
 
     def ask(self, question: Question) -> dict[str, Said]:
-        said = {
-            policy: datalog.decide(self.datalog[policy], question.input)
-            for policy in question.policies
-            if policy in self.datalog
-        }
-        rest = {self.names[policy]: policy for policy in question.policies if policy not in self.datalog}
-        if rest:
-            said |= {rest[name]: answer for name, answer in self.rego.ask(rest, question.input).items()}
+        asked: dict[str, list[str]] = {}
+        for policy in question.policies:
+            asked.setdefault(self.part_of[policy], []).append(policy)
+        said = {}
+        for key, policies in asked.items():
+            part = self.parts[key]
+            if isinstance(part, RegoRules):
+                names = {self.names[policy]: policy for policy in policies}
+                said |= {names[name]: answer for name, answer in part.ask(names, question.input).items()}
+            else:
+                said |= {policy: datalog.decide(part, question.input) for policy in policies}
         return said
+
+
+def shards(rules: list[Rule]) -> list[list[Rule]]:
+    """The rules that are compiled together. Those about one action mostly are, so that a decision asks few parts."""
+    rego = [rule for rule in rules if rule.engine == "rego"]
+    found: dict[int, list[Rule]] = {}
+    for rule in rego:
+        at = crc32(rule.actions[0].encode()) % SHARDS if len(rego) > WHOLE else 0
+        found.setdefault(at, []).append(rule)
+    return [*found.values(), *([rule] for rule in rules if rule.engine == "datalog")]
+
+
+def _compiled(rules: list[Rule], facts: Facts) -> Part:
+    if rules[0].engine == "datalog":
+        return datalog.compile(rules[0].source, facts)
+    sources = {rule.name: rule.source for rule in rules}
+    return RegoRules(sources, {rule.name: rule.actions for rule in rules}, facts)
+
+
+def _digest(value: Any) -> str:
+    return sha256(msgspec.msgpack.encode(value)).hexdigest()
 
 
 class Worker:
@@ -108,8 +137,9 @@ class Worker:
         if isinstance(request, Load):
             self.bundles.pop(request.key, None)
             while len(self.bundles) >= KEPT:
-                self.bundles.pop(next(iter(self.bundles))).rego.close()
-            self.bundles[request.key] = Loaded(request)
+                self.bundles.pop(next(iter(self.bundles)))  # what no other bundle has of it goes with it
+            known = {key: part for held in self.bundles.values() for key, part in held.parts.items()}
+            self.bundles[request.key] = Loaded(request, known)
             return Answer()
         loaded = self.bundles.get(request.key)
         if loaded is None:
