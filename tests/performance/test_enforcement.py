@@ -6,25 +6,35 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import random
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import httpx
+import rfc8785
+
+from portal.auth.tokens import service_token
 from portal.database import begin_unit, create_engine
-from tests.e2e.running import Portal
+from portal.settings import VARIABLES
+from tests.e2e.running import ROOT, Portal, free_port, wait_until
 from tests.performance.measuring import Timings, Wire, at_once, bare_pool, web_process
 from tests.performance.test_votes import sign_in
 from tests.reliability.house import database_url
 from workflows.constitution.document import load
 from workflows.kinds import DecisionMode
 from workflows.policy_enforcement import decisions
-from workflows.policy_enforcement.bundle import FORMAT, Bundle, LogPoint, Manifest, revision_of
+from workflows.policy_enforcement.bundle import FORMAT, Bundle, FactInForce, LogPoint, Manifest, revision_of
 from workflows.policy_enforcement.combine import RuleInForce, combine
 from workflows.policy_enforcement.decisions import Asked
 from workflows.policy_enforcement.engines import datalog
+from workflows.policy_enforcement.engines.pgc import PgcService
 from workflows.policy_enforcement.engines.pool import EnginePool
 from workflows.policy_enforcement.engines.rego import RegoRules
 from workflows.policy_enforcement.rulebook import Rulebook
@@ -40,6 +50,7 @@ ROWS = (100, 10_000, 100_000)  # of a relation that a Datalog rule follows
 PER_ACTION = 4  # rules that are about one action type
 QUESTIONS = 3_000
 SECONDS = 3.0
+SECRET = "a secret of the measurement, long enough for HS256"
 ENTRY = 700  # bytes: a decision's audit entry
 
 
@@ -52,15 +63,16 @@ def rule(number: int) -> tuple[RuleInForce, str]:
         else f'deny contains "limit" if input.action.amount > {1000 + number}\n'
     )
     source = f'package policies.{name}\n\nactions := {{"{action}"}}\n\ndefault allow := false\n\n{body}'
-    policy = f"POL-2026-{number:05}"
-    digest = f"{number:064}"
-    return RuleInForce(policy, 1, digest, "rego", digest, Declared(name, [action], {}, ["roles"])), source
+    policy, digest = f"POL-2026-{number:05}", hashlib.sha256(source.encode()).hexdigest()
+    declared = Declared(name, [action], {}, ["roles"] if number % 2 else [])
+    return RuleInForce(policy, 1, digest, "rego", digest, declared), source
 
 
 def bundle_of(size: int, people: int) -> Bundle:
     made = [rule(number) for number in range(size)]
-    manifest = Manifest(FORMAT, LogPoint(size, ""), [each for each, _ in made], [])
     roles = {f"p{n}": [f"role{n % 20}", f"role{n % 7}"] for n in range(people)}
+    facts = [FactInForce("roles", hashlib.sha256(rfc8785.dumps(roles)).hexdigest())]
+    manifest = Manifest(FORMAT, LogPoint(size, ""), [each for each, _ in made], facts)
     sources = {each.policy: source for each, source in made}
     return Bundle(revision_of(manifest), manifest, sources, {"roles": roles})
 
@@ -82,7 +94,7 @@ def questions(size: int, people: int) -> list[dict[str, Any]]:
 
 def test_engines_by_size(report: Callable[..., None]) -> None:
     rows = [row for size, people in WORLDS for row in asyncio.run(by_size(size, people))]
-    assert len(rows) == 3 * len(WORLDS)
+    assert len(rows) == 5 * len(WORLDS)
     columns = [
         "rules",
         "data",
@@ -92,13 +104,16 @@ def test_engines_by_size(report: Callable[..., None]) -> None:
         "p50 ms",
         "p95 ms",
         "p99 ms",
-        "next bundle s",
+        "next rule s",
+        "next data s",
     ]
     report(f"Rego, {PER_ACTION} rules about each action", columns, rows)
 
 
 async def by_size(size: int, people: int) -> list[list[str]]:
-    """A bare OPA library in this process, asked through its own entrypoint; then ours, one at a time and eight at once."""
+    """A bare OPA library in this process, asked through its own entrypoint; then ours, one at a time and eight at once; then
+    the same over HTTP, by a PGC service.
+    """
     bundle, asked = bundle_of(size, people), questions(size, people)
     began = time.perf_counter()
     bare_rules = {each.declared.name: bundle.sources[each.policy] for each in bundle.manifest.rules}
@@ -122,25 +137,62 @@ async def by_size(size: int, people: int) -> list[list[str]]:
     await rulebook.said(bundle, asked[:1])
     await asyncio.sleep(3 * (time.perf_counter() - began))  # the others load it, too
     found = [await asking(rulebook, bundle, asked, clients) for clients in (1, 8)]
-    # One row of data more, as an operator sets it: from its activation to the first decision under it.
-    facts = {**bundle.facts, "roles": {**bundle.facts["roles"], "new": ["role1"]}}
-    following = Bundle("next", bundle.manifest, bundle.sources, facts)
-    began = time.perf_counter()
-    preparing = asyncio.create_task(pool.prepare(following))
-    await rulebook.said(following, asked[:1])
-    ready = time.perf_counter() - began
-    await preparing
+    following = [bundle_of(size + 1, people), bundle_of(size, people + 1)]
+    here = [await until_decided(rulebook, each, asked[:1]) for each in following]
     await pool.close()
+    with pgc_service() as url:
+        service = PgcService(url, lambda: {"Authorization": f"Bearer {service_token(SECRET, 'pgc')}"})
+        away = Rulebook(service, None)  # type: ignore[arg-type]
+        await until_decided(away, bundle, asked[:1])
+        over_http = [await asking(away, bundle, asked[:1000], clients) for clients in (1, 8)]
+        there = [await until_decided(away, each, asked[:1]) for each in following]
+        await service.close()
     named = [
-        ("bare engine", direct, bare_ready),
-        ("one at a time", found[0], ready),
-        ("eight at once", found[1], ready),
+        ("bare engine", direct, [bare_ready, bare_ready]),
+        ("one at a time", found[0], here),
+        ("eight at once", found[1], here),
+        ("over HTTP", over_http[0], there),
+        ("over HTTP, eight at once", over_http[1], there),
     ]
     return [
         [f"{size:,}", f"{people:,}", name, f"{each.per_second:,.0f}", f"{each.per_second / direct.per_second:.2f}",
-         *(f"{each.percentile(percent) * 1000:.2f}" for percent in (50, 95, 99)), f"{seconds:.2f}"]
+         *(f"{each.percentile(percent) * 1000:.2f}" for percent in (50, 95, 99)), *(f"{each:.2f}" for each in seconds)]
         for name, each, seconds in named
     ]  # fmt: skip
+
+
+async def until_decided(rulebook: Rulebook, bundle: Bundle, asked: list[dict[str, Any]]) -> float:
+    """Seconds from a bundle's activation, of which the engines are told, to the first decision under it."""
+    began = time.perf_counter()
+    preparing = asyncio.create_task(rulebook.engine.prepare(bundle))
+    await rulebook.said(bundle, asked)
+    ready = time.perf_counter() - began
+    await preparing
+    return ready
+
+
+@contextmanager
+def pgc_service() -> Iterator[str]:
+    """`python -m portal --service pgc`; its address."""
+    url = f"http://127.0.0.1:{free_port()}"
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment = kept | {"PGC_SERVICE_URL": url, "JWT_SECRET": SECRET}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "portal", "--service", "pgc"], cwd=ROOT, env=environment
+    )
+    try:
+        wait_until(lambda: not answers(url), "the PGC service does not come up")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_datalog_by_data(report: Callable[..., None]) -> None:

@@ -138,6 +138,7 @@ class EnginePool:
         self.all: set[Engine] = set()
         self.tending: set[asyncio.Task[None]] = set()  # one for each process
         self.closed = False
+        self.warm = False  # whether any process was ever of use
         self.latest: Bundle | None = None
         self.judging = asyncio.Semaphore(1)  # so that drafts and replays leave the others to decisions
 
@@ -228,7 +229,7 @@ class EnginePool:
         while True:
             try:
                 # Not wait_for(): that of Python 3.11 may lose a cancellation that meets a process becoming free.
-                async with asyncio.timeout(WAITING if self.all else LOADING):
+                async with asyncio.timeout(WAITING if self.warm else LOADING):
                     engine = await self.free.get()
             except TimeoutError:
                 raise Unavailable("All engines are busy.", code="engine_busy") from None
@@ -237,6 +238,7 @@ class EnginePool:
 
     def _give_back(self, engine: Engine) -> None:
         if engine.alive:
+            self.warm = True
             self.free.put_nowait(engine)
 
     def _top_up(self) -> None:
