@@ -865,11 +865,12 @@ class Log:
     def __init__(self, files, about, identity):
         self.files, self.about, self.identity = files, about, identity
         self.note, self.roots, self.verifiers, self.ids, self.votes = None, {}, [], set(), {}
+        self.asked = set()  # sizes at which the chain has a head, whether or not the file says so
 
     def entries(self):
         """All bodies, from the first to the last, into one tree; its root at each anchored size is kept."""
         need(self.note is not None, "there is no checkpoint to hold them against")
-        wanted = {item["size"] for item in self.files.json("anchors.json")} | {self.note.size}
+        wanted = {item["size"] for item in self.files.json("anchors.json")} | {self.note.size} | self.asked
         tree, position = Tree(), 0
         while tree.size < self.note.size:
             width = min(WIDTH, self.note.size - tree.size)
@@ -965,6 +966,7 @@ def canonical_fast(value):
 
 def check_whole(files, about, identity, claims, options):
     log = Log(files, about, identity)
+    log.asked = {size for size, _, _ in options.heads}
     check = claims.check
     check("files", "The files are those that are listed", lambda: check_files(files, about, "log.json"))
     check("identity", "The log is", identity.check)
@@ -1063,28 +1065,41 @@ def list_heads(chain, identity):
                     yield int(words[2]), words[3], signature
 
 
-def check_chain_heads(chain, identity, known, out):
+def read_heads(chain, identity):
+    """What `list_heads` gives, and why it could not be read; before the entries, which are to be held against all of it."""
+    try:
+        return list(list_heads(chain, identity)), None
+    except (Wrong, Missing, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        return [], error
+
+
+def check_chain_heads(heads, known, size_here, named, out):
     """Lists them all; two roots for one size, or one that these entries do not give, is a fork."""
-    seen, forks = {}, []
-    for size, root, signature in list_heads(chain, identity):
+    seen, forks = {}, set()
+    for size, root, signature in heads:
         if out:
             print("        %10d entries  %s  %s" % (size, root, signature), file=out)
         if seen.setdefault(size, root) != root:
-            forks.append(size)
+            forks.add(size)
         if size in known and base64.b64encode(known[size]).decode() != root:
-            forks.append(size)
-    need(not forks, "the chain holds another root at %s entries: a fork" % sorted(set(forks)))
+            forks.add(size)
+    need(not forks, "the chain holds another root at %s entries: a fork" % sorted(forks))
     if not seen:
         raise Missing("the authority has written no head of this log")
-    unknown = sum(size not in known for size in seen)
-    return "%d on chain%s" % (
-        len(seen),
-        ", %d of sizes that this file says nothing of" % unknown if unknown else "",
+    said = "%d on chain" % len(seen)
+    beyond = sum(size > size_here for size in seen)
+    if beyond:
+        said += ", %d of more entries than are here: this file is older, or was cut short" % beyond
+    hidden = (
+        sorted(size for size in seen if size <= size_here and size not in named) if named is not None else ()
     )
+    if hidden:
+        said += ", and this file names none at %s entries" % ", ".join(map(str, hidden[:10]))
+    return said
 
 
-def check_chain(url, files, about, identity, claims, log):
-    chain, check = Chain(url), claims.check
+def check_chain(chain, files, about, identity, claims, options, log):
+    check = claims.check
     check(
         "rpc_constitution",
         "The constitution on chain",
@@ -1096,12 +1111,16 @@ def check_chain(url, files, about, identity, claims, log):
         archived = [item for item in files.json("anchors.json") if item["state"] == "finalized"]
     held = [item for item in archived if item["transaction"]]
     check("rpc_transactions", "The archived transactions", lambda: check_chain_archived(chain, held))
-    known = dict(log.roots) if log else {}
-    check(
-        "rpc_heads",
-        "All heads that the authority wrote",
-        lambda: check_chain_heads(chain, identity, known, claims.out),
-    )
+
+    def heads():
+        if options.unread:
+            raise Wrong("they cannot be read: %s" % options.unread)
+        note = Note(files.read("checkpoint.txt").decode())
+        known = {**dict(log.roots if log else ()), note.size: note.root}
+        named = {item["size"] for item in held} if log else None
+        return check_chain_heads(options.heads, known, note.size, named, claims.out)
+
+    check("rpc_heads", "All heads that the authority wrote", heads)
 
 
 def options_of(arguments):
@@ -1112,6 +1131,7 @@ def options_of(arguments):
     parser.add_argument("--constitution", help="a file that must be the constitution, byte for byte")
     parser.add_argument("--rpc", metavar="URL", help="a Solana node, to read the chain as well")
     parser.add_argument("--json", action="store_true", help="print the claims as JSON")
+    parser.set_defaults(heads=[], unread=None)
     return parser.parse_args(arguments)
 
 
@@ -1129,10 +1149,13 @@ def main(arguments=None):
             about["schema"] == {"bundle.json": "acgs.bundle/1", "log.json": "acgs.log/1"}[own],
             "of another form",
         )
-        check = check_bundle if own == "bundle.json" else check_whole
-        log = check(files, about, identity, claims, options)
+        check, chain = check_bundle if own == "bundle.json" else check_whole, None
         if options.rpc:
-            check_chain(options.rpc, files, about, identity, claims, log)
+            chain = Chain(options.rpc)
+            options.heads, options.unread = read_heads(chain, identity)
+        log = check(files, about, identity, claims, options)
+        if chain:
+            check_chain(chain, files, about, identity, claims, options, log)
     except (Unreadable, Wrong, Missing, KeyError, TypeError, AttributeError, ValueError, OSError) as error:
         print("This cannot be checked: %s" % (error or type(error).__name__), file=sys.stderr)
         return 2

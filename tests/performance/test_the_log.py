@@ -71,15 +71,20 @@ class Log:
     """The portal's database as the application sees it, with a table that has no guards beside the log."""
 
     pool: asyncpg.Pool
+    line: (
+        asyncio.Semaphore
+    )  # whoever came first is served first: asyncpg's pool lets who just had a connection go before
     indexed: list[float]  # seconds from an append's commit to its leaf
 
     async def bare(self, client: int, turn: int) -> None:
-        await self.pool.execute("INSERT INTO public.bare (body) VALUES ($1)", body())
+        async with self.line:
+            await self.pool.execute("INSERT INTO public.bare (body) VALUES ($1)", body())
 
     async def append(self, client: int, turn: int) -> None:
-        number = await self.pool.fetchval(
-            "INSERT INTO audit.entry (body) VALUES ($1) RETURNING number", body()
-        )
+        async with self.line:
+            number = await self.pool.fetchval(
+                "INSERT INTO audit.entry (body) VALUES ($1) RETURNING number", body()
+            )
         if (client + turn) % SAMPLED == 0 and len(self.indexed) < 200:
             await self._follow(number)
 
@@ -102,7 +107,7 @@ async def measured(portal: Portal, actors: int) -> tuple[Timings, Timings, list[
         database_url(portal.data_dir), min_size=POOL, max_size=POOL, server_settings={"role": "acgs_app"}
     )
     try:
-        log = Log(pool, [])
+        log = Log(pool, asyncio.Semaphore(POOL), [])
         bare = await at_once(actors, SECONDS, log.bare, os.getpid())
         appended = await at_once(actors, SECONDS, log.append, os.getpid())
         return bare, appended, log.indexed

@@ -15,23 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.to_thread import run_sync
 from litestar import Litestar
 from solders.keypair import Keypair
 from solders.transaction import VersionedTransaction
 
-from chain import anchoring
+from chain import anchoring, quantumagi
 from chain.config import AnchorPolicy
 from portal.database import begin_unit
 from portal.settings import Settings
 from portal.static_files import STATIC
-from tests.chain.bridge import until
+from tests.chain.bridge import send, until
 from tests.chain.localnet.node import Node
+from tests.chain.test_checkpoint_verify import finality
 from tests.portal.api.test_bundles import Bundle, take
 from tests.portal.api.walk import POLICIES, jump, propose, review, vote
 from tests.portal.conftest import ORIGIN, SECRET
-from tests.portal.the_log import LOG_ORIGIN, seal
+from tests.portal.the_log import LOG_ORIGIN, SEED, happen, seal
+from tests.verify.tampering import packed, settled
 from workflows.audit_transparency import merkle
-from workflows.audit_transparency.notes import Checkpoint
+from workflows.audit_transparency.anchors import action
+from workflows.audit_transparency.notes import Checkpoint, Signer
 
 VERIFIER = STATIC / "verify" / "acgs_verify.py"
 
@@ -147,3 +151,82 @@ def _with_another_text(bundle: Bundle) -> bytes:
                 name, content.replace(b"Wednesday", b"Thursdays") if name.startswith("versions/") else content
             )
     return out.getvalue()
+
+
+# Reading the chain oneself
+
+
+def claims_of(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, str]]:
+    return {item["id"]: item for item in json.loads(done.stdout)["claims"]}
+
+
+async def test_a_stranger_reads_the_chain_and_sees_what_is_forked_hidden_or_cut(
+    app: Litestar, client: Any, node: Node, tmp_path: Path
+) -> None:
+    place, file = tmp_path / "checkpoint", tmp_path / "log.zip"
+    sizes = []
+    for _ in range(2):
+        await happen(app, 5)
+        signed = await seal(app, place)
+        assert signed is not None
+        sizes.append(signed.size)
+        await anchor_all(app)
+    whole = (await client.get("/audit/log.zip")).content
+    file.write_bytes(whole)
+
+    async def read(content: bytes = whole) -> tuple[int, dict[str, dict[str, str]]]:
+        file.write_bytes(content)
+        done = await run_sync(lambda: verify(file, "--json", "--rpc", node.url))
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, claims_of(done)
+
+    code, claims = await read()
+    assert code == 0
+    assert [claims[f"rpc_{key}"]["state"] for key in ("constitution", "transactions", "heads")] == [
+        "PASS"
+    ] * 3
+    assert claims["rpc_heads"]["why"] == "2 on chain"
+    listed = (await run_sync(lambda: verify(file, "--rpc", node.url))).stdout
+    assert all(f"{size} entries  " in listed for size in sizes), "each is printed"
+
+    hidden = files_in(whole)
+    hidden["anchors.json"] = json.dumps(
+        [item for item in json.loads(hidden["anchors.json"]) if item["size"] != sizes[0]]
+    ).encode()
+    _, claims = await read(packed(settled(hidden)))
+    assert f"this file names none at {sizes[0]} entries" in claims["rpc_heads"]["why"]
+
+    await happen(app, 1)
+    assert await seal(app, place) is not None
+    await anchor_all(app)
+    code, claims = await read()
+    assert (code, claims["rpc_heads"]["state"]) == (0, "PASS")
+    assert (
+        "1 of more entries than are here: this file is older, or was cut short" in claims["rpc_heads"]["why"]
+    )
+
+    config = app.state.services.chain
+    signer, size = (
+        Signer(LOG_ORIGIN, SEED),
+        sizes[1] - 1,
+    )  # a size at which the file says nothing was anchored
+    note = signer.sign(Checkpoint(LOG_ORIGIN, size, bytes(32)).text())
+    said = action(LOG_ORIGIN, size, bytes(32), app.state.services.constitution.sha256)
+    instructions, _ = quantumagi.checkpoint_anchor_instructions(
+        config.program_id, config.authority_address, said, note, proposed=True, enacted=True, durable=False
+    )
+    await finality(config, await send(config, config.authority, *instructions))
+    code, claims = await read()
+    assert (code, claims["rpc_heads"]["state"]) == (1, "FAIL")
+    assert f"another root at [{size}] entries: a fork" in claims["rpc_heads"]["why"]
+
+    node.end()
+    code, claims = await read()
+    assert code == 1
+    assert {claims[f"rpc_{key}"]["state"] for key in ("constitution", "transactions", "heads")} == {"FAIL"}
+    assert "the node does not answer" in claims["rpc_heads"]["why"]
+
+
+def files_in(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
