@@ -187,6 +187,52 @@ def may_judge_appeal(actor: Actor | None, imposed_by: UUID | None, made_by: UUID
     return allowed
 
 
+def may_ask_validation(actor: Actor | None) -> Verdict:
+    """Anyone with a stake may hold a text against the constitution."""
+    roles = tuple(role for role in Role if role != Role.VISITOR)
+    return _needs(actor, Scope.READ, roles, "have a text held against the constitution")
+
+
+def may_read_validation(actor: Actor | None, asked_by: UUID | None) -> Verdict:
+    """A text that somebody had judged for themselves is theirs; those who oversee see it too (§ 2.5)."""
+    if actor is not None and actor.id is not None and actor.id == asked_by:
+        return True
+    return _needs(actor, Scope.AUDIT, (Role.AUDITOR,), "read what somebody else had judged")
+
+
+def may_answer_questions(actor: Actor | None) -> Verdict:
+    """Constitution § 4.10: people who are named decide what the analysis is not sure of."""
+    return _needs(actor, Scope.REVIEW, (Role.REVIEWER, Role.COUNCIL), "decide whether a text complies")
+
+
+def may_answer_compliance(actor: Actor | None, author_id: UUID, *, is_asked: bool) -> Verdict:
+    """Constitution § 4.10 and § 2.3: who was asked decides, and nobody about what they wrote."""
+    allowed = may_answer_questions(actor)
+    if allowed is not True:
+        return allowed
+    if actor is not None and actor.id == author_id:
+        return Reason("author_decides", "You wrote this policy, so somebody else has to decide (§ 2.3).")
+    return True if is_asked else Reason("not_asked", "Others were asked to decide this (§ 4.10).")
+
+
+def may_override_findings(actor: Actor | None) -> Verdict:
+    """Constitution § 4.11: the council overrides the finding that a text does not comply."""
+    return _needs(actor, Scope.OPERATE, (Role.COUNCIL,), "override a finding")
+
+
+def may_override(actor: Actor | None, author_id: UUID) -> Verdict:
+    """Constitution § 4.11 and § 2.3: members of the council, but not on what they wrote."""
+    allowed = may_override_findings(actor)
+    if allowed is True and actor is not None and actor.id == author_id:
+        return Reason("author_decides", "You wrote this policy, so the others of the council decide (§ 2.3).")
+    return allowed
+
+
+def may_export_labels(actor: Actor | None) -> Verdict:
+    """Constitution § 2.5: who oversees the analysis sees what it learns from."""
+    return _needs(actor, Scope.AUDIT, (Role.AUDITOR, Role.OPERATOR), "take the labels with you")
+
+
 def may_see_inputs(actor: Actor | None) -> Verdict:
     """Constitution § 2.5 and § 9.2: what was asked may name people; those who oversee see it."""
     roles = (Role.AUDITOR, Role.OMBUDSPERSON, Role.COUNCIL, Role.OPERATOR)

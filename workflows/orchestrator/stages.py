@@ -32,36 +32,49 @@ async def start(
     unit: Unit, type: WorkflowType, priority: Priority, subject: str, stages: Sequence[str]
 ) -> UUID:
     """A new workflow in the first of its `stages`, about `subject` (a human reference)."""
-    workflow_id = new_id()
+    return (await start_many(unit, type, priority, [subject], stages))[0]
+
+
+async def start_many(
+    unit: Unit, type: WorkflowType, priority: Priority, subjects: Sequence[str], stages: Sequence[str]
+) -> list[UUID]:
+    """A new workflow about each of `subjects`."""
+    ids = [new_id() for _ in subjects]
     await unit.connection.execute(
-        workflow.insert().values(
-            id=workflow_id,
-            workflow_type=type,
-            status=WorkflowStatus.INITIATED,
-            priority=priority,
-            current_stage=stages[0],
-            subject=subject,
-            created_by=unit.actor.id,
-            constitution_sha256=unit.constitution_sha256,
-            created_at=unit.now,
-            updated_at=unit.now,
-        )
+        workflow.insert(),
+        [
+            {
+                "id": id,
+                "workflow_type": type,
+                "status": WorkflowStatus.INITIATED,
+                "priority": priority,
+                "current_stage": stages[0],
+                "subject": subject,
+                "created_by": unit.actor.id,
+                "constitution_sha256": unit.constitution_sha256,
+                "created_at": unit.now,
+                "updated_at": unit.now,
+            }
+            for id, subject in zip(ids, subjects, strict=True)
+        ],
     )
     await unit.connection.execute(
         workflow_stage.insert(),
         [
             {
-                "workflow_id": workflow_id,
+                "workflow_id": id,
                 "key": str(key),
                 "position": position,
                 "status": StageStatus.PENDING if position else StageStatus.IN_PROGRESS,
                 "started_at": None if position else unit.now,
             }
+            for id in ids
             for position, key in enumerate(stages)
         ],
     )
-    unit.publish(f"workflow:{workflow_id}", WorkflowStatus.INITIATED)
-    return workflow_id
+    for id in ids:
+        unit.publish(f"workflow:{id}", WorkflowStatus.INITIATED)
+    return ids
 
 
 async def enter(unit: Unit, workflow_id: UUID, stage: str, status: WorkflowStatus) -> None:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.constitution.figures import Figures
+from workflows.constitutional_compliance import gate as compliance_gate
 from workflows.errors import Conflict, FieldError, Invalid, NotFound, Refused
 from workflows.kinds import (
     BallotState,
@@ -46,8 +47,8 @@ __all__ = ["cast", "close_due", "eligibility", "open_ballot", "open_due"]
 
 
 async def open_due(unit: Unit, figures: Figures) -> list[str]:
-    """Open the ballot of every reviewed policy whose comment period is over and whose rule was judged. Answers with those
-    that moved: a rule that does not pass the gate sends its policy back.
+    """Open the ballot of every reviewed policy whose comment period is over, that was found to comply with the constitution
+    and whose rule was judged. Answers with those that moved: a rule that does not pass the gate sends its policy back.
 
     Safe from several workers and as often as one likes: whoever comes second waits, and finds nothing to do.
     """
@@ -58,6 +59,7 @@ async def open_due(unit: Unit, figures: Figures) -> list[str]:
             policy.c.state == PolicyState.PUBLIC_COMMENT,
             policy.c.comment_ends_at <= unit.now,
             gate.may_be_asked(),
+            compliance_gate.may_open(unit.constitution_sha256),
             *_may_try(unit, CreationStage.PUBLIC_COMMENT),
         )
         .order_by(policy.c.comment_ends_at, policy.c.id)
@@ -65,6 +67,9 @@ async def open_due(unit: Unit, figures: Figures) -> list[str]:
     )
     opened = []
     for row in await unit.rows(due):
+        # Asked again now that the policy is held: until then people and machines could still decide otherwise.
+        if not (await compliance_gate.stands(unit, row["ref"])).may_open:
+            continue
         step = partial(_open, unit, figures, row["ref"])
         if await stages.run_step(
             unit, row["workflow_id"], CreationStage.PUBLIC_COMMENT, step, job="deadlines"

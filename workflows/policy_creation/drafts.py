@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -11,6 +10,7 @@ import rfc8785
 import sqlalchemy as sa
 
 from workflows.constitution.figures import Figures
+from workflows.constitutional_compliance import asking as validations
 from workflows.errors import FieldError, Invalid
 from workflows.kinds import (
     Category,
@@ -19,6 +19,7 @@ from workflows.kinds import (
     Priority,
     RuleEngine,
     Strategy,
+    ValidationCause,
     WorkflowStatus,
     WorkflowType,
 )
@@ -26,7 +27,7 @@ from workflows.orchestrator import stages
 from workflows.policy_creation import records, risk
 from workflows.policy_creation.lifecycle import after_amendment, insist_takes
 from workflows.policy_creation.loading import check_reason, lock_policy, storable, update_policy
-from workflows.policy_creation.rules import applicable
+from workflows.policy_creation.rules import applicable, comment_end
 from workflows.policy_creation.views import PolicyDraft, Preview, Risk, RuleDraft
 from workflows.roles import insist, may_declare_emergency, may_edit, may_propose
 from workflows.storage.references import next_reference
@@ -262,11 +263,8 @@ async def _to_review(unit: Unit, figures: Figures, row: dict[str, Any], *, amend
     )
     done = "amended" if amended else "submitted"
     await unit.record(f"policy.{done}", row["ref"], **_fingerprint(row["current_version"], row))
+    await validations.ask(unit, row, ValidationCause.SUBMITTED)
     unit.publish(f"policy:{row['ref']}", done, version=row["current_version"])
-
-
-def comment_end(now: datetime, figures: Figures, strategy: Strategy, emergency: bool) -> datetime:
-    return now + timedelta(days=applicable(figures, strategy, emergency).comment_days.value)
 
 
 def rule_record(rule: RuleDraft | None) -> dict[str, Any] | None:

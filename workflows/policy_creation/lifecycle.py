@@ -15,6 +15,7 @@ TAKES: dict[str, frozenset[PolicyState]] = {
     "comment": _UNDER_WAY | {PolicyState.VOTING},
     "review": frozenset({PolicyState.IN_REVIEW}),
     "suspend": frozenset({PolicyState.ENACTED}),
+    "raise_tier": frozenset({PolicyState.IN_REVIEW, PolicyState.PUBLIC_COMMENT}),
 }
 _DOING = {
     "submit": "be submitted",
@@ -23,6 +24,7 @@ _DOING = {
     "comment": "be commented on",
     "review": "be reviewed",
     "suspend": "be suspended",
+    "raise_tier": "be given a stricter tier",
 }
 _STANDING = {
     PolicyState.DRAFT: "is a draft",

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from workflows.constitution.figures import Figures
+from workflows.constitutional_compliance import gate
 from workflows.errors import Conflict, FieldError, Invalid
 from workflows.kinds import CreationStage, Decision, PolicyState, WorkflowStatus
 from workflows.orchestrator import stages
@@ -38,11 +39,11 @@ async def decide(
         raise await stale_version(unit, row, version_sha256)
     insist_takes(row["state"], "review", Invalid, "wrong_stage")
     said = check_reason(reason)
-    given = await _given(unit, row["id"], row["current_version"])
-    if any(item.reviewer_id == unit.actor.id for item in given):
+    before = await given(unit, row["id"], row["current_version"])
+    if any(item.reviewer_id == unit.actor.id for item in before):
         raise Conflict("You have already decided on this version.", code="already_reviewed")
     mine = await _keep(unit, row, chosen, said)
-    progress = review_progress(figures.tier(row["strategy"]), row["author_id"], [*given, mine])
+    progress = review_progress(figures.tier(row["strategy"]), row["author_id"], [*before, mine])
     past = _PAST[mine.decision]
     await unit.record(
         f"review.{past}",
@@ -67,24 +68,25 @@ def _decision(decision: str) -> Decision:
 
 async def _keep(unit: Unit, row: dict[str, Any], decision: Decision, reason: str) -> ReviewGiven:
     assert unit.actor.id is not None
-    given = ReviewGiven(unit.actor.id, capacity(unit.actor), decision)
+    mine = ReviewGiven(unit.actor.id, capacity(unit.actor), decision)
     await unit.connection.execute(
         review.insert().values(
             id=new_id(),
             policy_id=row["id"],
             version=row["current_version"],
             version_sha256=row["version_sha256"],
-            reviewer_id=given.reviewer_id,
-            capacity=list(given.capacity),
+            reviewer_id=mine.reviewer_id,
+            capacity=list(mine.capacity),
             decision=decision,
             reason=reason,
             created_at=unit.now,
         )
     )
-    return given
+    return mine
 
 
-async def _given(unit: Unit, policy_id: UUID, version: int) -> list[ReviewGiven]:
+async def given(unit: Unit, policy_id: UUID, version: int) -> list[ReviewGiven]:
+    """The decisions on a version so far."""
     columns = review.c.reviewer_id, review.c.capacity, review.c.decision
     statement = sa.select(*columns).where(review.c.policy_id == policy_id, review.c.version == version)
     return [
@@ -102,8 +104,11 @@ async def _move_on(
     reason: str,
 ) -> None:
     workflow_id = row["workflow_id"]
-    # A rule is judged by the engine before the ballot, outside this transaction; the ballot opens with the job below.
+    # A rule is judged by the engine before the ballot, outside this transaction; the ballot opens with the job below. So
+    # it does where the text is still being held against the constitution.
     comments_over = row["comment_ends_at"] <= unit.now and not row["rule_engine"]
+    if comments_over and decision == Decision.APPROVE and progress.complete:
+        comments_over = (await gate.stands(unit, row["ref"])).may_open
     match after_review(decision, progress, comments_over=comments_over):
         case PolicyState.REJECTED:
             await update_policy(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from workflows.constitution.figures import Figures, Tier
@@ -81,6 +82,11 @@ def applicable(figures: Figures, strategy: Strategy, emergency: bool) -> Rules:
         ),
         threshold=_threshold(tier),
     )
+
+
+def comment_end(begun: datetime, figures: Figures, strategy: Strategy, emergency: bool) -> datetime:
+    """When the comment period ends that began with the submission of a version (§ 4.8)."""
+    return begun + timedelta(days=applicable(figures, strategy, emergency).comment_days.value)
 
 
 def _threshold(tier: Tier) -> Requirement:
