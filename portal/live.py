@@ -39,7 +39,7 @@ JUST_NOW = 10.0  # seconds between the making of a page and its listening
 KEEP_ALIVE = 20.0  # seconds
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 TOPIC = re.compile(
-    rf"(policy|ballot|report|violation):[A-Z]{{2,5}}-\d{{4}}-\d{{4,8}}|(anchor|workflow):{UUID}|chain|clock|log|enforcement",
+    rf"(policy|ballot|report|violation|validation):[A-Z]{{2,5}}-\d{{4}}-\d{{4,8}}|(anchor|workflow|batch):{UUID}|chain|clock|log|enforcement|compliance",
     re.ASCII,
 )
 EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")

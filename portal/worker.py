@@ -36,6 +36,7 @@ from portal.settings import Settings
 from workflows.alerts import raise_alert, resolve_alert
 from workflows.audit_transparency.reports import making as reports
 from workflows.constitution import conformance
+from workflows.constitutional_compliance import asking, questions, tiers, validations
 from workflows.policy_creation import ballots
 from workflows.policy_enforcement import decisions, drift, remediation, replay, rules, violations
 from workflows.storage.tables import idempotency
@@ -52,15 +53,19 @@ Units = Callable[[], AbstractAsyncContextManager[Unit]]
 
 
 async def sweep(units: Units, held: Services) -> None:
-    """Open the ballots that are due, and close those whose time is over; each kind in a transaction of its own."""
+    """Open the ballots that are due, and close those whose time is over; each kind in a transaction of its own.
+
+    What is found of a version comes first: it may make its tier stricter as long as its ballot is not open.
+    """
     await rules.judge_waiting(held.rulebook)
+    await replay.replay_waiting(held.rulebook)
+    await judge(units, held)
     async with units() as unit:
         opened = await ballots.open_due(unit, held.constitution.figures)
     async with units() as unit:
         closed = await ballots.close_due(unit, held.constitution.figures)
     if opened or closed:
         log.info("ballots_moved", opened=opened, closed=closed)
-    await replay.replay_waiting(held.rulebook)
     async with units() as unit:
         await violations.sweep(unit, held.constitution.figures)
         await remediation.sweep(unit)
@@ -68,6 +73,15 @@ async def sweep(units: Units, held: Services) -> None:
         await reports.request_due(unit)
     # What waits for a checkpoint has a job that looks again; one more for each sweep would pile up while none is signed.
     await reports.make_due(units)
+
+
+async def judge(units: Units, held: Services) -> None:
+    """Hold against the constitution what waits for it, and see to what follows."""
+    await validations.assess_waiting(units, held.judge, held.constitution)
+    async with units() as unit:
+        await tiers.sweep(unit, held.constitution.figures)
+    async with units() as unit:
+        await questions.sweep(unit, held.constitution.figures)
 
 
 async def notice(units: Units, held: Services, job: Job) -> None:
@@ -119,6 +133,10 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.entrypoint(decisions.JOB, on_failure="hold")
     async def noticing(job: Job) -> None:
         await _retried(job, partial(notice, units, held, job))
+
+    @queue.entrypoint(asking.JOB, on_failure="hold")
+    async def judging(job: Job) -> None:
+        await _retried(job, partial(judge, units, held))
 
     @queue.entrypoint(reports.JOB, on_failure="hold")
     async def report(job: Job) -> None:

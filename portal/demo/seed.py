@@ -21,6 +21,8 @@ from portal.auth.passwords import hash_password
 from portal.demo import actions
 from portal.demo.people import PASSWORD, PERSONAS, members
 from workflows.constitution.document import Constitution
+from workflows.constitutional_compliance import questions, validations
+from workflows.constitutional_compliance.analysis import Judge, LocalJudge
 from workflows.kinds import Choice, Decision
 from workflows.policy_creation import ballots, discussion, drafts, implementation, reviews
 from workflows.policy_creation.views import PolicyDraft, RuleDraft
@@ -36,6 +38,7 @@ ORGANISATION = (
     "Open Commons Assembly",
     "A members' association that runs shared data and AI systems, and makes the rules for them together.",
 )
+READ = "I read it against the principles, clause by clause, and it breaks none of them."
 SEED_LOCK = 8008_0001
 
 
@@ -49,12 +52,13 @@ async def seed(engine: AsyncEngine, constitution: Constitution) -> bool:
         await _organisation(connection)
         people = await _people(connection, constitution, now)
         electorate = [actor for actor in people.values() if Role.MEMBER in actor.roles]
-        engines = EnginePool()
+        engines, judge = EnginePool(), LocalJudge()
         try:
             for story in _stories():
-                await _Story(connection, constitution, people, electorate, now, story, engines).play()
+                await _Story(connection, constitution, people, electorate, now, story, engines, judge).play()
             await actions.record(connection, constitution, people["jon"], now, engines)
         finally:
+            await judge.close()
             await engines.close()
     return True
 
@@ -126,7 +130,9 @@ class _Story:
         now: datetime,
         story: dict[str, Any],
         engines: EnginePool,
+        judge: Judge,
     ) -> None:
+        self.judge = judge
         self.connection, self.constitution, self.people = connection, constitution, people
         self.electorate, self.now, self.story = electorate, now, story
         self.figures = constitution.figures
@@ -137,7 +143,7 @@ class _Story:
 
     @asynccontextmanager
     async def _units(self) -> AsyncIterator[Unit]:
-        """The seed is one transaction, in which engines are asked as well: nobody waits for it."""
+        """The seed is one transaction, in which engines and the judge are asked as well: nobody waits for it."""
         yield self.unit(SYSTEM)
 
     def unit(self, who: str | Actor, **later: float) -> Unit:
@@ -170,6 +176,7 @@ class _Story:
         s, end = self.story, self.story["story"]
         author = s["author"]
         self.ref = await drafts.create(self.unit(author), self.figures, self.draft(), submit=end != "draft")
+        await self._judge()
         for comment in s["comments"]:
             await discussion.comment(self.unit(comment["by"], minutes=7), self.ref, comment["text"])
         for review in s["reviews"]:
@@ -201,6 +208,31 @@ class _Story:
         text = self.story["text"].replace(*amended["replace"])
         draft = self.draft(text=text, change_note=amended["note"])
         await drafts.amend(self.unit(self.story["author"], hours=20), self.figures, self.ref, draft)
+        await self._judge()
+
+    async def _judge(self) -> None:
+        """What was handed in is held against the constitution; where people are asked, one who was decides.
+
+        A story says under `compliance` what, and why; a version that is to stay undecided has `compliance = "open"`.
+        """
+        await validations.assess_waiting(self._units, self.judge, self.constitution)
+        said = self.story.get("compliance", {"answer": "compliant", "reason": READ})
+        for question in await self._questions() if said != "open" else []:
+            by = next(actor for actor in self.people.values() if actor.id == question["person_id"])
+            await questions.answer(self.unit(by, minutes=25), question["id"], said["answer"], said["reason"])
+            await validations.assess_waiting(self._units, self.judge, self.constitution)
+
+    async def _questions(self) -> list[sa.RowMapping]:
+        q, a = tables.compliance_question.c, tables.compliance_asked.c
+        statement = (
+            sa.select(q.id, sa.cast(sa.func.min(sa.cast(a.person_id, sa.Text)), sa.Uuid).label("person_id"))
+            .join(tables.compliance_asked, a.question_id == q.id)
+            .join(tables.validation, tables.validation.c.id == q.validation_id)
+            .join(tables.policy, tables.policy.c.id == tables.validation.c.policy_id)
+            .where(tables.policy.c.ref == self.ref, q.decided_at.is_(None))
+            .group_by(q.id)
+        )
+        return list((await self.connection.execute(statement)).mappings())
 
     async def _version(self) -> sa.RowMapping:
         version, policy = tables.policy_version, tables.policy

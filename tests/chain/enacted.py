@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from portal.database import begin_unit
 from tests.conftest import arranged, with_pseudonym
+from tests.judging import settle
 from workflows.constitution.document import Constitution
 from workflows.kinds import Category, Choice, Decision, Priority
 from workflows.policy_creation import ballots, drafts, implementation, reviews
@@ -112,6 +113,7 @@ class Assembly:
         )  # fmt: skip
         async with self.unit(self.people["author"]) as unit:
             ref = await drafts.create(unit, figures, draft, submit=True)
+        await settle(self.units, self.constitution)
         digest = await self._version_sha256(ref)
         for name in ("emre", "dana", "gita"):
             if await self._state(ref) != "in_review":

@@ -24,6 +24,7 @@ from portal.auth.passwords import hash_password
 from portal.auth.tokens import issue, seal
 from portal.settings import Settings
 from tests.conftest import arranged
+from tests.judging import settle
 from workflows.roles import Role
 from workflows.storage.tables import organisation, person
 from workflows.storage.unit import new_id
@@ -120,9 +121,19 @@ async def app(application: Litestar, settings: Settings, password_hash: str) -> 
 async def visit(app: Litestar) -> AsyncIterator[Callable[[], httpx.AsyncClient]]:
     """`visit()`: another client of the portal, with cookies of its own."""
     async with AsyncExitStack() as stack:
+        held = app.state.services
+
+        async def judged(response: httpx.Response) -> None:
+            """What the worker does after a version was handed in; nothing here waits for it."""
+            if response.request.method in ("POST", "PUT") and "polic" in response.request.url.path:
+                await settle(held.rulebook.units, held.constitution)
 
         def make() -> httpx.AsyncClient:
-            client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=ORIGIN)
+            client = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=app),
+                base_url=ORIGIN,
+                event_hooks={"response": [judged]},
+            )
             stack.push_async_callback(client.aclose)
             return client
 

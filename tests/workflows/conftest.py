@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from tests.judging import settle
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
 from workflows.kinds import Category, Decision
@@ -32,6 +34,7 @@ class Assembly:
     """People, a clock and the walk of a policy. `now` moves by `later`."""
 
     connection: AsyncConnection
+    constitution: Constitution
     figures: Figures
     make_unit: Callable[..., Unit]
     now: datetime
@@ -51,9 +54,17 @@ class Assembly:
     def draft(self, **changed: Any) -> PolicyDraft:
         return msgspec.structs.replace(DRAFT, **changed)
 
+    @asynccontextmanager
+    async def units(self) -> AsyncIterator[Unit]:
+        async with self.connection.begin_nested():
+            yield self.unit()
+
     async def create(self, *, submit: bool = True, by: Actor | None = None, **changed: Any) -> str:
         unit = self.unit(by or self.author)
         return await drafts.create(unit, self.figures, self.draft(**changed), submit=submit)
+
+    async def settle(self) -> None:
+        await settle(self.units, self.constitution)
 
     async def hash_of(self, ref: str) -> str:
         return (await queries.policy(self.connection, self.figures, ref)).version.version_sha256
@@ -61,7 +72,10 @@ class Assembly:
     async def state(self, ref: str) -> str:
         return (await queries.policy(self.connection, self.figures, ref)).state
 
-    async def approve(self, ref: str, *reviewers: Actor) -> None:
+    async def approve(self, ref: str, *reviewers: Actor, judged: bool = True) -> None:
+        """Approvals of a version that was found to comply, unless it is not to be `judged` yet."""
+        if judged:
+            await self.settle()
         for reviewer in reviewers or (self.dana,):
             await reviews.decide(
                 self.unit(reviewer), self.figures, ref, Decision.APPROVE, "Clear.", await self.hash_of(ref)
@@ -92,6 +106,7 @@ def assemble(constitution: Constitution, people: Any, unit: Any) -> Callable[...
         m = Role.MEMBER
         return Assembly(
             connection=connection,
+            constitution=constitution,
             figures=constitution.figures,
             make_unit=unit,
             now=datetime.fromisoformat("2026-03-02T09:00:00+00:00"),

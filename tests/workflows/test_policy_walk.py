@@ -36,8 +36,8 @@ async def test_from_draft_to_enacted_and_finalized(assembly: Any, jobs: list) ->
     assert (workflow.status, workflow.progress.percent) == ("completed", 100)
     assert {stage.status for stage in workflow.stages} == {"completed"}
     names = [job for job, _, _ in jobs]
-    assert names == ["deadlines", "anchoring"]
-    assert jobs[0][2].days == 7  # the close of the ballot is a durable timer
+    assert names == ["compliance", "deadlines", "anchoring"]
+    assert jobs[1][2].days == 7  # the close of the ballot is a durable timer
 
 
 async def test_the_record_on_chain_commits_to_what_was_decided(assembly: Any, constitution: Any) -> None:
@@ -283,6 +283,7 @@ async def test_every_command_leaves_an_audit_entry(assembly: Any) -> None:
         a.author,
         lambda u: drafts.amend(u, a.figures, ref, a.draft(risk_strategy="enhanced_validation")),
     )
+    await a.settle()
     for name, reviewer in (("review", a.dana), ("last review", a.emre)):
         sha = await a.hash_of(ref)
         await act(
@@ -313,13 +314,13 @@ async def test_the_timeline_tells_what_happened_and_what_comes(assembly: Any) ->
     await a.cast(ref, a.members[0], "for")
     items = await queries.timeline(a.connection, a.figures, ref)
     assert [item.key for item in items if item.at] == [
-        "policy.drafted", "policy.submitted", "review.approved", "ballot.opened",
+        "policy.drafted", "policy.submitted", "validation.asked", "validation.made", "review.approved", "ballot.opened",
     ], "how many voted is not told"  # fmt: skip
     future = [item for item in items if item.at is None]
     assert [item.key for item in future] == ["ballot_closes", "in_force"]
     assert (future[0].due - a.now).days == 7
-    assert items[2].actor == "Dana"
-    assert items[2].detail == "Clear."
+    assert items[4].actor == "Dana"
+    assert items[4].detail == "Clear."
     await a.close(ref)
     items = await queries.timeline(a.connection, a.figures, ref)
     assert [item.key for item in items if item.at][-2:] == ["ballot.closed", "policy.enacted"]

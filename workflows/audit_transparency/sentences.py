@@ -25,6 +25,34 @@ def _roles(payload: _Payload) -> str:
     return f"Offices changed from {before} to {after}."
 
 
+def _asked(payload: _Payload) -> str:
+    why = {
+        "submitted": "",
+        "tier_raised": ", as its tier became stricter",
+        "constitution_changed": ", as the constitution was amended",
+        "models_changed": ", as what judges has changed",
+    }
+    return f"It is held against the constitution{why[payload['cause']]}."
+
+
+def _raised(payload: _Payload) -> str:
+    by = (
+        "Its proposer asked for a stricter tier"
+        if payload["by"] == "proposer"
+        else "Evidence made its tier stricter"
+    )
+    return f"{by}: {payload['strategy'].replace('_', ' ')}."
+
+
+_VERDICTS = {
+    "compliant": "it complies",
+    "requires_review": "people have to decide",
+    "non_compliant": "it does not comply",
+}
+_ANSWERS = {
+    "compliant": "it complies with the constitution",
+    "non_compliant": "it does not comply with the constitution",
+}
 _OUTCOMES = {"allow": "Allowed", "conditional_allow": "Allowed with obligations", "deny": "Denied"}
 
 # type → (what the type is called, the sentence)
@@ -43,6 +71,30 @@ KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
     "ballot.opened": ("Ballot opened", lambda p: f"The ballot opened for {p['electorate']} members."),
     "ballot.closed": ("Ballot closed", _outcome),
     "vote.cast": ("Vote cast", lambda p: "A vote was cast. Neither whose nor in which ballot is said here."),
+    "validation.asked": ("Validation asked for", _asked),
+    "validation.requested": ("Validation requested", lambda p: "Somebody had a text held against the constitution."),
+    "validation.batch_requested": ("Validations requested", lambda p: f"Somebody had {p['total']} texts held against the constitution."),
+    "validation.begun": ("Validation begun", lambda p: f"Held against the constitution: {', '.join(p['validations'])}."),
+    "validation.made": ("Validation made", lambda p: f"Held against the constitution: {_VERDICTS[p['verdict']]}."),
+    "validation.called_off": ("Validation called off", lambda p: "People need not decide any more: that version is not on its way."),
+    "compliance.asked": ("People asked", lambda p: "People who are named were asked whether it complies with the constitution."),
+    "compliance.overdue": ("Decision overdue", lambda p: "Nobody decided in time whether it complies; the council was asked."),
+    "compliance.answered": ("People decided", lambda p: f"People read version {p['version']} and say: {_ANSWERS[p['answer']]}."),
+    "compliance.override_voted": (
+        "Council on an override",
+        lambda p: f"A member of the council is {'for' if p['support'] else 'against'} a ballot in spite of the finding.",
+    ),
+    "compliance.overridden": (
+        "Finding overridden",
+        lambda p: f"The council overrode the finding that it does not comply: {p['supporting']} of {p['members']}.",
+    ),
+    "compliance.worsened": ("Found worse", lambda p: f"In force, and judged anew: {_VERDICTS[p['verdict']]}."),
+    "policy.tier_raised": ("Tier raised", _raised),
+    "classifier.requested": ("Classifier to be fitted", lambda p: "A classifier was to be fitted anew, with people’s labels."),
+    "classifier.activated": (
+        "Classifier in use",
+        lambda p: f"A classifier fitted with {p['labels']} labels of people judges from now on.",
+    ),
     "rule.refused": ("Rule refused", lambda p: f"Returned to its author before a ballot: {p['why']}"),
     "bundle.activated": ("Rules activated", lambda p: f"{p['rules']} rules decide from now on ({p['cause']})."),
     "bundle.rolled_back": ("Rules rolled back", lambda p: "An earlier bundle of rules decides again."),

@@ -7,10 +7,8 @@ for by themselves never counts: it may have been made at a milder tier.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -80,14 +78,6 @@ def _one(query: sa.Select[Any], constitution_sha256: str, *, by_people: bool) ->
     return query.limit(1).correlate(policy)
 
 
-class _Row(msgspec.Struct, frozen=True):
-    ref: str
-    verdict: Compliance | None
-    answer: Compliance | None
-    overridden_at: datetime | None
-    status: WorkflowStatus
-
-
 async def standing(connection: AsyncConnection, ref: str, constitution_sha256: str) -> Standing:
     """How the standing version of a policy stands with the constitution."""
     columns = sa.select(_v.id)
@@ -103,18 +93,18 @@ async def standing(connection: AsyncConnection, ref: str, constitution_sha256: s
     row = (await connection.execute(query)).mappings().one_or_none()
     if row is None:
         return Standing(state="none", may_open=False, why=SENTENCES["none"])
-    state = _state(msgspec.convert(dict(row), _Row))
+    state = _state(row)
     return Standing(state=state, may_open=state in OPEN, why=SENTENCES[state], validation=row["ref"])
 
 
-def _state(row: _Row) -> str:
-    if row.overridden_at is not None:
+def _state(row: sa.RowMapping) -> str:
+    if row["overridden_at"] is not None:
         return "overridden"
-    if row.answer is not None:
-        return f"answered_{row.answer}"
-    if row.verdict is None:
-        return "failed" if row.status == WorkflowStatus.FAILED else "waiting"
-    return "asked" if row.verdict == Compliance.REQUIRES_REVIEW else str(row.verdict)
+    if row["answer"] is not None:
+        return f"answered_{row['answer']}"
+    if row["verdict"] is None:
+        return "failed" if row["status"] == WorkflowStatus.FAILED else "waiting"
+    return "asked" if row["verdict"] == Compliance.REQUIRES_REVIEW else str(row["verdict"])
 
 
 async def stands(unit: Unit, ref: str) -> Standing:

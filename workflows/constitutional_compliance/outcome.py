@@ -22,6 +22,7 @@ from workflows.kinds import (
 )
 from workflows.orchestrator import stages
 from workflows.policy_creation.loading import lock_policy
+from workflows.policy_creation.rows import build
 from workflows.storage.tables import policy, validation, workflow
 from workflows.storage.unit import Unit
 
@@ -65,7 +66,7 @@ async def lock(unit: Unit, id: UUID) -> Locked | None:
         .with_for_update(of=validation)
     )
     found = await unit.row(query)
-    return msgspec.convert({**found, "policy": row}, Locked, strict=False) if found is not None else None
+    return build(Locked, found, policy=row) if found is not None else None
 
 
 async def follow(unit: Unit, constitution: Constitution, locked: Locked, result: Result) -> None:
@@ -105,7 +106,7 @@ async def _before_the_ballot(
     if await tiers.weigh(unit, constitution.figures, row, result):
         return False
     standing = await gate.stands(unit, row["ref"])
-    if standing.may_open:
+    if standing.may_open and row["state"] == PolicyState.PUBLIC_COMMENT:
         await unit.enqueue("deadlines", {})
     return (
         standing.state == "asked"
