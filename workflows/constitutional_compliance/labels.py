@@ -24,41 +24,55 @@ class Labelled(msgspec.Struct, frozen=True):
     label: LabelKind
 
 
-async def keep(
-    unit: Unit, validation_id: UUID, policy_ref: str, result: dict[str, Any], labelled: Sequence[Labelled]
-) -> list[dict[str, str]]:
-    """Keep what the actor says of findings; as the log names them. Raises Invalid for what names no clause."""
+class Clause(msgspec.Struct, frozen=True):
+    """A clause of a text, and what a person says it does to a principle."""
+
+    principle: str
+    text: str
+    label: LabelKind
+
+    @property
+    def text_sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def read(result: dict[str, Any], labelled: Sequence[Labelled]) -> list[Clause]:
+    """The clauses that are labelled; of one that is named twice the last word counts. Raises Invalid for what names none."""
     findings = msgspec.convert(result, Result, strict=False).findings
-    errors, rows = [], {}
+    errors = []
+    found: dict[tuple[str, str], Clause] = {}
     for number, each in enumerate(labelled):
         finding = findings[each.finding] if 0 <= each.finding < len(findings) else None
         if finding is None or finding.span is None or each.label not in list(LabelKind):
-            errors.append(
-                FieldError(f"/labels/{number}", "Name a finding about a clause, and what the clause does.")
-            )
-            continue
-        digest = hashlib.sha256(finding.span.quote.encode()).hexdigest()
-        rows[finding.principle, digest] = {
+            message = "Name a finding about a clause, and what the clause does."
+            errors.append(FieldError(f"/labels/{number}", message))
+        else:
+            clause = Clause(finding.principle, finding.span.quote, LabelKind(each.label))
+            found[clause.principle, clause.text] = clause
+    if errors:
+        raise Invalid("The labels cannot be kept.", errors=tuple(errors))
+    return list(found.values())
+
+
+async def keep(unit: Unit, validation_id: UUID, policy_ref: str, clauses: Sequence[Clause]) -> None:
+    """Keep what the actor says of clauses. Who labels a clause again says otherwise from now on."""
+    if not clauses:
+        return
+    rows = [
+        {
             "id": new_id(),
-            "principle": finding.principle,
-            "text": finding.span.quote,
-            "text_sha256": digest,
-            "label": LabelKind(each.label),
+            "principle": clause.principle,
+            "text": clause.text,
+            "text_sha256": clause.text_sha256,
+            "label": clause.label,
             "policy_ref": policy_ref,
             "validation_id": validation_id,
             "labelled_by": unit.actor.id,
             "made_at": unit.now,
         }
-    if errors:
-        raise Invalid("The labels cannot be kept.", errors=tuple(errors))
-    if rows:
-        statement = insert(compliance_label).values(list(rows.values()))
-        again = {
-            name: statement.excluded[name] for name in ("label", "validation_id", "policy_ref", "made_at")
-        }
-        key = ["principle", "text_sha256", "labelled_by"]
-        await unit.connection.execute(statement.on_conflict_do_update(index_elements=key, set_=again))
-    return [
-        {"principle": row["principle"], "text_sha256": row["text_sha256"], "label": str(row["label"])}
-        for row in rows.values()
+        for clause in clauses
     ]
+    statement = insert(compliance_label).values(rows)
+    again = {name: statement.excluded[name] for name in ("label", "validation_id", "policy_ref", "made_at")}
+    key = ["principle", "text_sha256", "labelled_by"]
+    await unit.connection.execute(statement.on_conflict_do_update(index_elements=key, set_=again))

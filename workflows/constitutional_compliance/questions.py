@@ -127,6 +127,7 @@ async def answer(
     insist(may_answer_compliance(unit.actor, row["author_id"], is_asked=is_asked))
     chosen = _verdict(verdict)
     said = check_reason(reason)
+    clauses = labels.read(about["result"], labelled)
     question = await unit.row(
         sa.select(compliance_question).where(compliance_question.c.id == question_id).with_for_update()
     )
@@ -140,7 +141,7 @@ async def answer(
         .where(compliance_question.c.id == question_id)
         .values(decided_at=unit.now, decided_by=unit.actor.id, answer=chosen)
     )
-    kept = await labels.keep(unit, about["validation_id"], about["ref"], about["result"], labelled)
+    await labels.keep(unit, about["validation_id"], about["ref"], clauses)
     await _finish(unit, about["workflow_id"])
     await unit.record(
         "compliance.answered",
@@ -149,7 +150,10 @@ async def answer(
         question=str(question_id),
         version=about["version"],
         answer=str(chosen),
-        labels=kept,
+        labels=[
+            {"principle": each.principle, "text_sha256": each.text_sha256, "label": str(each.label)}
+            for each in clauses
+        ],
         personal={"reason": said},
     )
     await _settle_alerts(unit, row, chosen)
