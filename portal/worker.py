@@ -38,7 +38,7 @@ from workflows.audit_transparency.reports import making as reports
 from workflows.constitution import conformance
 from workflows.constitutional_compliance import asking, questions, tiers, validations
 from workflows.policy_creation import ballots
-from workflows.policy_enforcement import decisions, drift, remediation, replay, rules, violations
+from workflows.policy_enforcement import bundle, decisions, drift, remediation, replay, rules, violations
 from workflows.storage.tables import idempotency
 from workflows.storage.unit import Unit
 
@@ -57,6 +57,8 @@ async def sweep(units: Units, held: Services) -> None:
 
     What is found of a version comes first: it may make its tier stricter as long as its ballot is not open.
     """
+    async with units() as unit:
+        await bundle.bind(unit)
     await rules.judge_waiting(held.rulebook)
     await replay.replay_waiting(held.rulebook)
     await judge(units, held)

@@ -124,6 +124,23 @@ async def renew(unit: Unit, cause: str) -> str:
     return revision
 
 
+async def bind(unit: Unit) -> bool:
+    """Make the active bundle anew once there is a checkpoint, if it is from before the first; whether it was made."""
+    query = (
+        sa.select(bundle.c.revision)
+        .join(bundle_active, bundle_active.c.revision == bundle.c.revision)
+        .where(
+            bundle.c.log_size == 0,
+            ~bundle_active.c.rolled_back,
+            sa.exists(sa.select(audit_checkpoint.c.size).where(audit_checkpoint.c.size > 0)),
+        )
+    )
+    if await unit.row(query) is None:
+        return False
+    await renew(unit, "the first checkpoint")
+    return True
+
+
 async def roll_back(unit: Unit, revision: str, reason: str) -> None:
     """Activate an earlier bundle again. It stands until the next change of rules or data.
 

@@ -19,7 +19,15 @@ from workflows.policy_creation.views import RuleDraft
 from workflows.policy_enforcement import bundle as bundles
 from workflows.policy_enforcement import decisions, facts, violations
 from workflows.policy_enforcement.decisions import Asked
-from workflows.storage.tables import audit_entry, bundle, decision, obligation, policy_version, restriction
+from workflows.storage.tables import (
+    audit_checkpoint,
+    audit_entry,
+    bundle,
+    decision,
+    obligation,
+    policy_version,
+    restriction,
+)
 from workflows.storage.unit import new_id
 
 
@@ -243,6 +251,22 @@ async def test_a_restriction_denies_on_the_same_path(enforcing: Enforcing) -> No
     assert kept == again
     enforcing.a.later(hours=2)
     assert await enforcing.outcome(grant()) == Outcome.ALLOW, "every restriction expires"
+
+
+async def test_a_bundle_from_before_the_first_checkpoint_is_bound_to_it(enforcing: Enforcing) -> None:
+    await enforcing.enact(rego())
+    before = await enforcing.rulebook.look()
+    assert not await bundles.bind(enforcing.a.unit()), "there is no checkpoint yet"
+    root = bytes(range(32))
+    await enforcing.a.connection.execute(
+        audit_checkpoint.insert().values(size=7, root=root, note="", signed_at=enforcing.a.now)
+    )
+    assert await bundles.bind(enforcing.a.unit())
+    after = await enforcing.rulebook.load(await enforcing.rulebook.look())
+    assert after.revision != before
+    assert (after.manifest.log.size, after.manifest.log.root) == (7, root.hex())
+    assert not await bundles.bind(enforcing.a.unit()), "once"
+    assert await enforcing.outcome(grant()) == Outcome.ALLOW
 
 
 async def test_rolling_back_to_an_earlier_bundle(enforcing: Enforcing) -> None:
