@@ -107,6 +107,14 @@ async def hold(units: Units, held: Services) -> None:
         log.error("constitution_broken", checks=broken)
 
 
+async def _look_once(units: Units, held: Services) -> None:
+    """Beside the work, as it reads all rows there are; what fails is looked at again within the hour."""
+    try:
+        await hold(units, held)
+    except Exception as error:
+        log.exception("not_held_against_the_rows", error=repr(error))
+
+
 async def make_reports(units: Units) -> None:
     """Make what is asked for; where the log's next checkpoint is waited for, look again in a moment."""
     if await reports.make_due(units):
@@ -240,7 +248,6 @@ async def run(settings: Settings) -> None:
         queue = make_queue(pool, units, held, wake)
         for name in await publish_verifiers(units):
             log.info("verifier_published", file=name)
-        await hold(units, held)
         await sweep(units, held)  # a job whose worker was killed is given to another only after half a minute
         running = asyncio.create_task(
             queue.run(dequeue_timeout=timedelta(seconds=5), shutdown_on_listener_failure=True)
@@ -251,12 +258,13 @@ async def run(settings: Settings) -> None:
             running,
             asyncio.create_task(stop.wait()),
         ]
+        looking = asyncio.create_task(_look_once(units, held))
         log.info("worker_started", cluster=held.chain.cluster)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         queue.shutdown.set()
         await asyncio.wait([running], timeout=10)
-        for task in tasks:
+        for task in (*tasks, looking):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, looking, return_exceptions=True)
         for task in done:
             task.result()  # what failed fails the process, and the supervisor starts another

@@ -191,13 +191,13 @@ async def test_a_killed_worker_leaves_its_work_to_the_next(app: Litestar, settin
     held = app.state.services
     first = process()
     await enqueue(held)
-    await until(lambda: _no_jobs(held.engine), 60)
-    await until(lambda: _chain_was_looked_at(held.engine), 60)
+    await until(lambda: _no_jobs(held.engine), 240)
+    await until(lambda: _chain_was_looked_at(held.engine), 240)
     first.send_signal(signal.SIGKILL)
     first.wait()
     await enqueue(held)
     second = process()
-    await until(lambda: _no_jobs(held.engine), 60)
+    await until(lambda: _no_jobs(held.engine), 240)
     second.terminate()
     assert second.wait(20) == 0, second.stdout.read().decode()[-2000:]
 

@@ -342,6 +342,9 @@ class FigureHeld(msgspec.Struct, frozen=True):
 async def look(unit: Unit, figures: Figures) -> int:
     """Make every check and keep what it found; how many clauses are broken."""
     broken = 0
+    await unit.connection.execute(
+        sa.text("SET LOCAL statement_timeout = '10min'")
+    )  # each reads all rows there are
     for check in CHECKS:
         counted = (await unit.connection.execute(_statement(check.counted, figures))).scalar() or 0
         rows = await unit.connection.execute(_statement(f"{check.broken} LIMIT {MOST}", figures))
