@@ -12,10 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from migrations import async_url
+from portal.governing import Governing
 from workflows.constitution.document import Constitution
 from workflows.errors import Unavailable
 from workflows.roles import SYSTEM, Actor
-from workflows.storage.unit import Event, Unit, governance_now
+from workflows.storage.unit import Event, Unit, governance_ground
 
 Publish = Callable[[Sequence[Event]], Awaitable[None]]
 
@@ -73,7 +74,7 @@ async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 async def begin_unit(
     engine: AsyncEngine,
     *,
-    constitution: Constitution,
+    constitution: Constitution | Governing,
     actor: Actor = SYSTEM,
     request_id: str = "",
     idempotency_key: str = "",
@@ -83,12 +84,18 @@ async def begin_unit(
 
     A failing COMMIT raises and publishes nothing. Publishing that fails is only logged: it tells pages to look
     again, and what they would see is already in the database.
+
+    `constitution` is the configured one, or what this process governs by: the unit has the one that is in force.
     """
+    governing = Governing(constitution) if isinstance(constitution, Constitution) else constitution
     async with _transaction(engine) as connection:
+        now, adopted = await governance_ground(connection)
+        document = await governing.at(connection, adopted)
         unit = Unit(
             connection=connection,
-            now=await governance_now(connection),
-            constitution_sha256=constitution.sha256,
+            now=now,
+            constitution_sha256=document.sha256,
+            constitution=document,
             actor=actor,
             request_id=request_id,
             idempotency_key=idempotency_key,

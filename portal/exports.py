@@ -19,7 +19,7 @@ async def record_export(request: Request, what: str, subject: str, sha256: str |
     held = services(request)
     async with begin_unit(
         held.engine,
-        constitution=held.constitution,
+        constitution=held.governing,
         actor=request.scope.get("user") or VISITOR,
         request_id=request.scope["state"]["request_id"],
     ) as unit:

@@ -39,7 +39,7 @@ JUST_NOW = 10.0  # seconds between the making of a page and its listening
 KEEP_ALIVE = 20.0  # seconds
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 TOPIC = re.compile(
-    rf"(policy|ballot|report|violation|validation):[A-Z]{{2,5}}-\d{{4}}-\d{{4,8}}|(anchor|workflow|batch):{UUID}|chain|clock|log|enforcement|compliance",
+    rf"(policy|ballot|report|violation|validation):[A-Z]{{2,5}}-\d{{4}}-\d{{4,8}}|(anchor|workflow|batch):{UUID}|chain|clock|log|enforcement|compliance|constitution",
     re.ASCII,
 )
 EVENT_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
@@ -185,7 +185,7 @@ def topics_of(given: str) -> list[str]:
     if wrong or not topics or len(topics) > MOST_TOPICS:
         detail = (
             f"topics must name 1 to {MOST_TOPICS} of policy:…, ballot:…, anchor:…, workflow:…, violation:…, "
-            "chain, clock, log, enforcement."
+            "chain, clock, log, enforcement, constitution."
         )
         raise Invalid(
             detail, errors=(FieldError("query:/topics", wrong[0][:80] if wrong else "none, or too many"),)
@@ -240,7 +240,7 @@ async def _speak(socket: WebSocket, events: AsyncIterator[Told | None]) -> None:
     tags=["Live updates"],
     summary="Follow what changes",
     description="Server-sent events of `topics`, comma-separated: policy:POL-2026-0007, ballot:…, anchor:<id>, "
-    "workflow:<id>, violation:…, chain, clock, log, enforcement. With `Last-Event-ID`, first what was missed since.",
+    "workflow:<id>, violation:…, chain, clock, log, enforcement, constitution. With `Last-Event-ID`, first what was missed since.",
 )
 async def events(request: Request, topics: FromQuery[str]) -> Response:
     """Server-sent events of `topics` (comma-separated). Send `Last-Event-ID` to get what was missed since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +12,14 @@ from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from redis.asyncio import BlockingConnectionPool, Redis
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chain.config import ChainConfig
 from portal.auth.tokens import service_token
 from portal.database import begin_read, begin_unit, create_engine
 from portal.enforcement import keep_ready
+from portal.governing import Governing
 from portal.keys import chain_config
 from portal.language_models import ChatCompletions, close_all, language_models
 from portal.limits import Limiter
@@ -26,6 +28,7 @@ from portal.settings import Settings
 from portal.telemetry import Metrics
 from workflows.constitution.document import Constitution, load
 from workflows.constitutional_compliance.analysis import Judge, LocalJudge
+from workflows.errors import Conflict
 from workflows.policy_enforcement.engines.opa import OpaServer
 from workflows.policy_enforcement.engines.pgc import NAME as PGC
 from workflows.policy_enforcement.engines.pgc import PgcService
@@ -40,7 +43,7 @@ class Services:
     settings: Settings
     engine: AsyncEngine
     redis: Redis
-    constitution: Constitution
+    governing: Governing
     chain: ChainConfig
     live: Live
     limiter: Limiter
@@ -48,6 +51,11 @@ class Services:
     rulebook: Rulebook
     judge: Judge
     language_models: tuple[ChatCompletions, ...]
+
+    @property
+    def constitution(self) -> Constitution:
+        """The document in force, as this process knows it; what is changed under it, a unit knows for certain."""
+        return self.governing.current
 
 
 def engine_for(settings: Settings, metrics: Metrics) -> Engine:
@@ -94,19 +102,19 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     redis = Redis.from_pool(pool)
     live = Live(redis)
     limiter = Limiter(settings)
-    constitution = load(settings.constitution_file, settings.constitution_hash)
-    units = partial(begin_unit, engine, constitution=constitution, publish=live.publish)
+    governing = Governing(load(settings.constitution_file, settings.constitution_hash))
+    units = partial(begin_unit, engine, constitution=governing, publish=live.publish)
     metrics = Metrics()
     rulebook = Rulebook(engine_for(settings, metrics), units)
     models = language_models(settings, metrics.observe_service)
     judge = LocalJudge()
     try:
-        async with live.running():
+        async with live.running(), _following(governing, engine, live):
             yield Services(
                 settings=settings,
                 engine=engine,
                 redis=redis,
-                constitution=constitution,
+                governing=governing,
                 chain=chain_config(settings),
                 live=live,
                 limiter=limiter,
@@ -125,6 +133,25 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 
 @asynccontextmanager
+async def _following(governing: Governing, engine: AsyncEngine, live: Live) -> AsyncIterator[None]:
+    """Learn the document in force before anything is asked for, where the database is there, and follow it from then on."""
+    with suppress(SQLAlchemyError, OSError, TimeoutError):
+        async with asyncio.timeout(5):
+            await governing.look(engine)
+    following = asyncio.create_task(governing.follow(engine, live))
+    try:
+        yield
+    finally:
+        await _ended(following)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    while not task.done():  # again, where a library below lost the first one
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+
+
+@asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     async with open_services(app.state.settings) as opened:
         app.state.services = opened
@@ -132,9 +159,7 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            while not ready.done():  # again, where a library below lost the first one
-                ready.cancel()
-                await asyncio.wait([ready], timeout=1)
+            await _ended(ready)
 
 
 async def _unit(request: Request) -> AsyncIterator[Unit]:
@@ -142,12 +167,19 @@ async def _unit(request: Request) -> AsyncIterator[Unit]:
     held = services(request)
     async with begin_unit(
         held.engine,
-        constitution=held.constitution,
+        constitution=held.governing,
         actor=request.scope.get("user") or SYSTEM,
         request_id=request.scope["state"]["request_id"],
         idempotency_key=request.headers.get("idempotency-key", ""),
         publish=held.live.publish,
     ) as unit:
+        given = request.scope["state"].setdefault("constitution_sha256", unit.constitution_sha256)
+        if given != unit.constitution_sha256:
+            raise Conflict(
+                "The constitution was amended this very moment. Nothing was changed; send it again.",
+                code="constitution_changed",
+                links={"constitution": "/constitution"},
+            )
         yield unit
 
 
@@ -168,7 +200,10 @@ async def _settings(request: Request) -> Settings:
 
 
 async def _constitution(request: Request) -> Constitution:
-    return services(request).constitution
+    """The same for the whole request: a unit that finds another one in force goes no further."""
+    current = services(request).constitution
+    request.scope["state"].setdefault("constitution_sha256", current.sha256)
+    return current
 
 
 async def _chain_config(request: Request) -> ChainConfig:

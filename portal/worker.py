@@ -242,7 +242,7 @@ async def run(settings: Settings) -> None:
     log_key(settings)  # one that cannot be read ends the worker here, with its reason
     async with open_services(settings) as held, opened_pool(settings) as pool:
         units: Units = partial(
-            begin_unit, held.engine, constitution=held.constitution, publish=held.live.publish
+            begin_unit, held.engine, constitution=held.governing, publish=held.live.publish
         )
         wake = asyncio.Event()
         queue = make_queue(pool, units, held, wake)

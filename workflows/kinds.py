@@ -238,6 +238,7 @@ class AnchorKind(StrEnum):
     POLICY = "policy"
     DEACTIVATION = "deactivation"
     CHECKPOINT = "checkpoint"
+    CONSTITUTION = "constitution"  # an amended document's hash
 
 
 class AnchorState(StrEnum):

@@ -142,7 +142,7 @@ def _units(request: Request, actor: Actor | None) -> Units:
     return partial(
         begin_unit,
         held.engine,
-        constitution=held.constitution,
+        constitution=held.governing,
         actor=actor,
         request_id=request.scope["state"]["request_id"],
         idempotency_key=request.headers.get("idempotency-key", ""),

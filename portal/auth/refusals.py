@@ -33,7 +33,7 @@ async def _record(scope: Scope) -> None:
     try:
         async with begin_unit(
             held.engine,
-            constitution=held.constitution,
+            constitution=held.governing,
             actor=scope["user"],
             request_id=state["request_id"],
         ) as unit:

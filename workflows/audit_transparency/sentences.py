@@ -17,6 +17,8 @@ def _outcome(payload: _Payload) -> str:
 
 
 def _record(payload: _Payload) -> str:
+    if payload["kind"] == AnchorKind.CONSTITUTION:
+        return "The hash of the amended constitution"
     return f"The record of its {'suspension' if payload['kind'] == AnchorKind.DEACTIVATION else 'enactment'}"
 
 
@@ -96,6 +98,14 @@ KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
         lambda p: f"A classifier fitted with {p['labels']} labels of people judges from now on.",
     ),
     "rule.refused": ("Rule refused", lambda p: f"Returned to its author before a ballot: {p['why']}"),
+    "amendment.outdated": (
+        "Amendment outdated",
+        lambda p: "Returned to its author: the constitution it amends is no longer in force.",
+    ),
+    "constitution.adopted": (
+        "Constitution amended",
+        lambda p: f"The amended constitution {p['sha256'][:16]}… is in force from now on, in place of {p['previous_sha256'][:16]}….",
+    ),
     "bundle.activated": ("Rules activated", lambda p: f"{p['rules']} rules decide from now on ({p['cause']})."),
     "bundle.rolled_back": ("Rules rolled back", lambda p: "An earlier bundle of rules decides again."),
     "violation.found": ("Violation found", lambda p: f"A violation of {p['severity']} severity was put on record."),

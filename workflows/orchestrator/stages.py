@@ -131,6 +131,7 @@ async def run_step(
     """
     published = len(unit.events)
     recorded = unit.entries
+    under = unit.constitution, unit.constitution_sha256
     try:
         async with unit.connection.begin_nested():
             await step()
@@ -138,6 +139,7 @@ async def run_step(
         # The savepoint took its rows back; what it would have told the world goes with them.
         del unit.events[published:]
         unit.entries = recorded
+        unit.constitution, unit.constitution_sha256 = under
         await _count_failure(unit, workflow_id, stage, _told(error), job)
         return False
     return True

@@ -18,6 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.constitution import amendments
 from workflows.constitution.figures import Figures
 from workflows.constitutional_compliance import gate as compliance_gate
 from workflows.errors import Conflict, FieldError, Invalid, NotFound, Refused
@@ -40,7 +41,7 @@ from workflows.policy_creation.tally import Counts, decide
 from workflows.policy_creation.views import ReceiptView
 from workflows.policy_enforcement import gate
 from workflows.roles import Role
-from workflows.storage.tables import ballot, elector, person, policy, vote, workflow_stage
+from workflows.storage.tables import ballot, elector, person, policy, policy_version, vote, workflow_stage
 from workflows.storage.unit import Unit, new_id
 
 __all__ = ["cast", "close_due", "eligibility", "open_ballot", "open_due"]
@@ -80,19 +81,29 @@ async def open_due(unit: Unit, figures: Figures) -> list[str]:
 
 async def _open(unit: Unit, figures: Figures, ref: str) -> None:
     row = await lock_policy(unit, ref)
+    if is_outdated(unit, row):
+        await _return(unit, row, amendments.outdated(row["constitution_base_sha256"]), "amendment.outdated")
+        return
     why_not = await gate.pass_through(unit, row) if row["rule_engine"] else ""
     if why_not:
-        await _return(unit, row, why_not)
+        await _return(unit, row, why_not, "rule.refused")
     else:
         await open_ballot(unit, figures, row)
 
 
-async def _return(unit: Unit, row: dict[str, Any], why: str) -> None:
-    """Back to its author: a rule that machines could not apply is not put to the vote (§ 8.1)."""
+def is_outdated(unit: Unit, row: dict[str, Any]) -> bool:
+    """Whether the policy amends a document that is no longer the one in force."""
+    return row["constitution_base_sha256"] not in (None, unit.constitution_sha256)
+
+
+async def _return(unit: Unit, row: dict[str, Any], why: str, type: str) -> None:
+    """Back to its author: a rule that machines could not apply is not put to the vote (§ 8.1), and a document that is no
+    longer in force is not amended.
+    """
     await update_policy(unit, row, state=PolicyState.RETURNED, state_reason=why)
     await stages.enter(unit, row["workflow_id"], CreationStage.STAKEHOLDER_REVIEW, WorkflowStatus.IN_PROGRESS)
     await unit.record(
-        "rule.refused",
+        type,
         row["ref"],
         version=row["current_version"],
         version_sha256=row["version_sha256"],
@@ -170,7 +181,8 @@ async def _insert_with_electorate(unit: Unit, **values: Any) -> int:
 async def close_due(unit: Unit, figures: Figures) -> list[str]:
     """Count every open ballot whose time is over and let its outcome take effect. Answers with the references.
 
-    Safe from several workers and as often as one likes, as `open_due` is.
+    Safe from several workers and as often as one likes, as `open_due` is. What comes into force with an amendment waits
+    until every other unit has ended, and while another worker is at such a one, it is left to that.
     """
     due = (
         sa.select(policy.c.ref, policy.c.workflow_id, ballot.c.id)
@@ -182,14 +194,24 @@ async def close_due(unit: Unit, figures: Figures) -> list[str]:
             *_may_try(unit, CreationStage.VOTING),
         )
         .order_by(ballot.c.closes_at, ballot.c.id)
-        .with_for_update(of=policy)
     )
+    if await unit.rows(due.where(_amends()).limit(1)) and not await amendments.hold_alone(unit):
+        due = due.where(~_amends())
     closed = []
-    for row in await unit.rows(due):
+    for row in await unit.rows(due.with_for_update(of=policy)):
         step = partial(_close, unit, row["ref"], row["id"])
         if await stages.run_step(unit, row["workflow_id"], CreationStage.VOTING, step, job="deadlines"):
             closed.append(row["ref"])
     return closed
+
+
+def _amends() -> sa.ColumnElement[bool]:
+    """Of a policy: its standing version carries an amended constitution."""
+    return sa.exists().where(
+        policy_version.c.policy_id == policy.c.id,
+        policy_version.c.number == policy.c.current_version,
+        policy_version.c.constitution_sha256.is_not(None),
+    )
 
 
 async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
@@ -238,7 +260,10 @@ async def _close(unit: Unit, ref: str, ballot_id: UUID) -> None:
     )
     for topic in (f"policy:{ref}", f"ballot:{ref}"):
         unit.publish(topic, "closed", passed=why.passed)
-    if after_ballot(why.passed) == PolicyState.ENACTED:
+    if why.passed and is_outdated(unit, row):
+        await gate.release_name(unit, row["id"])
+        await _return(unit, row, amendments.outdated(row["constitution_base_sha256"]), "amendment.outdated")
+    elif after_ballot(why.passed) == PolicyState.ENACTED:
         await implementation.enact(unit, row, counts, terms["electorate"], root)
     else:
         unmet = " ".join(item.explanation for item in why.all_of if not item.met)

@@ -21,7 +21,7 @@ MOST_LINES = 6_000  # of both texts; beyond, the whole text is shown as replaced
 MOST_WORK = 20_000_000  # word by word, in products of two lines' lengths; beyond, whole lines are shown
 
 
-FieldName = Literal["title", "summary", "category", "text", "rule"]
+FieldName = Literal["title", "summary", "category", "text", "rule", "constitution"]
 
 
 def compare(ref: str, old: VersionView, new: VersionView) -> Diff:
@@ -33,6 +33,12 @@ def compare(ref: str, old: VersionView, new: VersionView) -> Diff:
         _field("text", old.text, new.text),
         _field("rule", rule_text(old.rule), rule_text(new.rule)),
     ]
+    if old.constitution or new.constitution:
+        fields.append(
+            _field(
+                "constitution", *(each.constitution.text if each.constitution else "" for each in (old, new))
+            )
+        )
     kinds = [line.kind for field in fields for line in field.lines]
     return Diff(
         ref=ref,

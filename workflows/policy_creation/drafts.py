@@ -9,6 +9,7 @@ import msgspec
 import rfc8785
 import sqlalchemy as sa
 
+from workflows.constitution import amendments
 from workflows.constitution.figures import Figures
 from workflows.constitutional_compliance import asking as validations
 from workflows.errors import FieldError, Invalid
@@ -28,7 +29,7 @@ from workflows.policy_creation import records, risk
 from workflows.policy_creation.lifecycle import after_amendment, insist_takes
 from workflows.policy_creation.loading import check_reason, lock_policy, storable, update_policy
 from workflows.policy_creation.rules import applicable, comment_end
-from workflows.policy_creation.views import PolicyDraft, Preview, Risk, RuleDraft
+from workflows.policy_creation.views import DocumentDraft, PolicyDraft, Preview, Risk, RuleDraft
 from workflows.roles import insist, may_declare_emergency, may_edit, may_propose
 from workflows.storage.references import next_reference
 from workflows.storage.tables import policy, policy_version, workflow
@@ -62,6 +63,8 @@ def check(draft: PolicyDraft) -> None:
             errors.append(FieldError(f"/{field}", f"Choose one of {', '.join(kinds)}."))
     if draft.rule is not None:
         errors.extend(_check_rule(draft.rule))
+    if draft.constitution is not None:
+        errors.extend(_check_document(draft.constitution, draft.category))
     if errors:
         raise Invalid("The draft cannot be kept like this.", errors=tuple(errors))
 
@@ -85,6 +88,20 @@ def _check_rule(rule: RuleDraft) -> list[FieldError]:
         message = f"At most {EXAMPLES_BYTES:,} bytes of JSON, numbers below 2^53, no NUL."
         errors.append(FieldError("/rule/examples", message))
     return errors
+
+
+def _check_document(given: DocumentDraft, category: Category) -> list[FieldError]:
+    """An amendment must be one, and its document such that the body can be governed by it."""
+    here = "/constitution/text"
+    if category != Category.CONSTITUTIONAL:
+        message = "Only a policy of the category constitutional may amend the constitution (§ 3.4)."
+        return [FieldError("/constitution", message)]
+    if len(given.text) > amendments.MOST or not storable(given.text):
+        return [FieldError(here, f"At most {amendments.MOST:,} characters of plain text.")]
+    text = amendments.normalised(given.text)
+    if amendments.sha256_of(text) == given.base_sha256:
+        return [FieldError(here, "Nothing is different from the document in force.")]
+    return [FieldError(here, fault) for fault in amendments.faults(text)]
 
 
 def _keeps_its_hash(examples: list[dict[str, Any]]) -> bool:
@@ -117,6 +134,9 @@ def normalised(draft: PolicyDraft) -> PolicyDraft:
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     rule = draft.rule and msgspec.structs.replace(draft.rule, source=lf(draft.rule.source))
+    document = draft.constitution and msgspec.structs.replace(
+        draft.constitution, text=amendments.normalised(draft.constitution.text)
+    )
     return msgspec.structs.replace(
         draft,
         title=draft.title.strip(),
@@ -125,6 +145,7 @@ def normalised(draft: PolicyDraft) -> PolicyDraft:
         change_note=lf(draft.change_note).strip(),
         risk_strategy=Strategy(draft.risk_strategy) if draft.risk_strategy in list(Strategy) else None,
         rule=rule,
+        constitution=document,
     )
 
 
@@ -142,7 +163,7 @@ def preview(draft: PolicyDraft, figures: Figures) -> Preview:
 async def create(unit: Unit, figures: Figures, draft: PolicyDraft, *, submit: bool) -> str:
     """Keep a new policy, and submit it for review at once if asked to. Answers with its reference."""
     insist(may_propose(unit.actor))
-    kept = _accepted(unit, draft)
+    kept = await _accepted(unit, draft)
     ref = await next_reference(unit, "POL")
     workflow_id = await stages.start(
         unit, WorkflowType.POLICY_CREATION, kept.priority, ref, list(CreationStage)
@@ -185,7 +206,7 @@ async def amend(
     row = await lock_policy(unit, ref, revision=revision)
     insist(may_edit(unit.actor, row["author_id"]))
     insist_takes(row["state"], "amend")
-    kept = _accepted(unit, draft)
+    kept = await _accepted(unit, draft)
     state = after_amendment(row["state"])
     number = row["current_version"] + (state != PolicyState.DRAFT)
     version = _version_values(ref, number, kept)
@@ -236,15 +257,20 @@ async def withdraw(unit: Unit, ref: str, reason: str) -> None:
     unit.publish(f"policy:{ref}", "withdrawn")
 
 
-def _accepted(unit: Unit, draft: PolicyDraft) -> PolicyDraft:
+async def _accepted(unit: Unit, draft: PolicyDraft) -> PolicyDraft:
     check(draft)
     if draft.emergency:
         insist(may_declare_emergency(unit.actor))
+    if draft.constitution:
+        amendments.insist_current(unit, draft.constitution.base_sha256)
+        await amendments.keep(unit)
     return normalised(draft)
 
 
 async def _to_review(unit: Unit, figures: Figures, row: dict[str, Any], *, amended: bool = False) -> None:
     """Into review with the version that `row` names; the comment period runs from here, beside it (§ 4.8)."""
+    if row["constitution_base_sha256"]:
+        amendments.insist_current(unit, row["constitution_base_sha256"])
     ends_at = comment_end(unit.now, figures, row["strategy"], row["emergency"])
     headline = {key: row[key] for key in ("title", "summary", "category", "priority", "emergency",
                                           "requested_strategy", "current_version")}  # fmt: skip
@@ -287,6 +313,7 @@ def _headline(kept: PolicyDraft) -> dict[str, Any]:
 def _version_values(ref: str, number: int, kept: PolicyDraft) -> dict[str, Any]:
     assessed: Risk = risk.assess(kept)
     rule = rule_record(kept.rule)
+    document = kept.constitution
     return {
         "title": kept.title,
         "summary": kept.summary,
@@ -301,6 +328,9 @@ def _version_values(ref: str, number: int, kept: PolicyDraft) -> dict[str, Any]:
         "strategy": assessed.strategy,
         "risk_evidence": msgspec.to_builtins(assessed.evidence),
         "change_note": kept.change_note,
+        "constitution_text": document.text if document else None,
+        "constitution_sha256": amendments.sha256_of(document.text) if document else None,
+        "constitution_base_sha256": document.base_sha256 if document else None,
     }
 
 
@@ -313,6 +343,8 @@ def _version_sha256(ref: str, number: int, kept: PolicyDraft) -> str:
         category=kept.category,
         text=kept.text,
         rule=rule_record(kept.rule),
+        amends=kept.constitution
+        and (amendments.sha256_of(kept.constitution.text), kept.constitution.base_sha256),
     )
     return records.sha256_hex(record)
 

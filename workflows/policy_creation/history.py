@@ -129,6 +129,8 @@ def upcoming(state: sa.RowMapping | dict[str, Any], rules: Rules) -> list[Timeli
         case PolicyState.VOTING:
             return [_future("ballot_closes", "The ballot closes.", state["closes_at"]), force]
         case PolicyState.ENACTED | PolicyState.SUSPENDED if state["pending_anchor"]:
-            what = "record" if state["pending_anchor"] == AnchorKind.POLICY else "suspension"
+            what = {AnchorKind.POLICY: "record", AnchorKind.CONSTITUTION: "amended constitution"}.get(
+                state["pending_anchor"], "suspension"
+            )
             return [_future("anchored", f"The {what} becomes final on Solana.")]
     return []

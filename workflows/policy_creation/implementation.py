@@ -7,6 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from workflows.constitution import amendments
 from workflows.kinds import AnchorKind, AnchorState, CreationStage, PolicyState, WorkflowStatus
 from workflows.orchestrator import stages
 from workflows.policy_creation import records
@@ -56,6 +57,8 @@ async def enact(unit: Unit, row: dict[str, Any], counts: Counts, electorate: int
     if row["rule_engine"]:
         await bundle.renew(unit, f"enacted {ref}")
     unit.publish(f"policy:{ref}", "enacted", anchor=str(anchor_id))
+    if row["constitution_base_sha256"]:
+        await amendments.adopt(unit, row)
 
 
 async def suspend(unit: Unit, ref: str, reason: str) -> None:

@@ -14,7 +14,8 @@ REASON_LIMIT = 4_000  # characters
 
 
 async def lock_policy(unit: Unit, ref: str, *, revision: int | None = None) -> dict[str, Any]:
-    """The policy's row, locked, with `version_sha256`, `text_sha256`, `strategy` and `rule_engine` of its current version.
+    """The policy's row, locked, with `version_sha256`, `text_sha256`, `strategy`, `rule_engine` and `constitution_base_sha256` of its
+    current version.
 
     Raises NotFound, or Conflict `stale_revision` when `revision` is given and not the current one.
     """
@@ -31,9 +32,13 @@ async def lock_policy(unit: Unit, ref: str, *, revision: int | None = None) -> d
     # before the wait.
     version = policy_version.c
     current = await unit.row(
-        sa.select(version.version_sha256, version.text_sha256, version.strategy, version.rule_engine).where(
-            version.policy_id == row["id"], version.number == row["current_version"]
-        )
+        sa.select(
+            version.version_sha256,
+            version.text_sha256,
+            version.strategy,
+            version.rule_engine,
+            version.constitution_base_sha256,
+        ).where(version.policy_id == row["id"], version.number == row["current_version"])
     )
     assert current is not None
     return {**row, **current}

@@ -45,6 +45,7 @@ from workflows.policy_creation.rows import author as _author
 from workflows.policy_creation.rows import build, item_statement, person_columns, person_view, policy_item
 from workflows.policy_creation.rules import ReviewGiven, applicable, review_progress
 from workflows.policy_creation.views import (
+    AmendedDocument,
     BallotSummary,
     CommentView,
     Diff,
@@ -182,7 +183,7 @@ async def _anchors_of(connection: AsyncConnection, policy_id: UUID) -> list[Any]
         sa.select(t.anchor, t.policy.c.ref)
         .join(t.policy, t.policy.c.id == t.anchor.c.policy_id)
         .where(t.anchor.c.policy_id == policy_id)
-        .order_by(t.anchor.c.kind == AnchorKind.DEACTIVATION, t.anchor.c.queued_at)
+        .order_by(t.anchor.c.kind != AnchorKind.POLICY, t.anchor.c.queued_at)
     )
     return [anchor_view(row) for row in (await connection.execute(statement)).mappings()]
 
@@ -214,6 +215,13 @@ def _version_view(row: sa.RowMapping) -> VersionView:
         row,
         rule=rule,
         rule_sha256=sha256_hex(rfc8785.dumps(hashed)) if hashed else None,
+        constitution=AmendedDocument(
+            text=row["constitution_text"],
+            sha256=row["constitution_sha256"],
+            base_sha256=row["constitution_base_sha256"],
+        )
+        if row["constitution_text"] is not None
+        else None,
         author=person_view(row, "author"),
     )
 

@@ -34,11 +34,16 @@ def version_record(
     category: str,
     text: str,
     rule: dict[str, Any] | None,
+    amends: tuple[str, str] | None = None,
 ) -> bytes:
     """Everything a reviewer approves and a member votes on, as canonical JSON.
 
-    `rule` is None or {engine, source, examples}.
+    `rule` is None or {engine, source, examples}. `amends` is of an amendment of the constitution: the SHA-256 of the
+    document it yields and of the one it was written against; the record names them only where there are any.
     """
+    documents = (
+        {"constitution_sha256_new": amends[0], "constitution_sha256_base": amends[1]} if amends else {}
+    )
     return rfc8785.dumps(
         {
             "kind": "policy-version",
@@ -49,6 +54,7 @@ def version_record(
             "category": category,
             "text_sha256": text_sha256(text),
             "rule_sha256": sha256_hex(rfc8785.dumps(rule)) if rule else None,
+            **documents,
         }
     )
 
@@ -132,6 +138,20 @@ def deactivation_record(
     )
 
 
+def constitution_record(*, ref: str, version: int, number: int, sha256: str, previous_sha256: str) -> bytes:
+    """What adopting an amended document commits to. On chain stands its hash, in the constitution account and the memo."""
+    return rfc8785.dumps(
+        {
+            "kind": "constitution",
+            "ref": ref,
+            "version": version,
+            "number": number,
+            "sha256": sha256,
+            "previous_sha256": previous_sha256,
+        }
+    )
+
+
 def policy_memo(*, ref: str, version: int, text_hash: str, constitution_sha256: str) -> str:
     """Plain text that every Solana explorer shows, so that a person can compare the hashes by eye."""
     return f"ACGS policy {ref} v{version} text sha256:{text_hash} constitution sha256:{constitution_sha256}"
@@ -142,6 +162,10 @@ def deactivation_memo(*, ref: str, version: int, record_hash: str, constitution_
         f"ACGS suspension {ref} v{version} record sha256:{record_hash} "
         f"constitution sha256:{constitution_sha256}"
     )
+
+
+def constitution_memo(*, ref: str, version: int, sha256: str, previous_sha256: str) -> str:
+    return f"ACGS amendment {ref} v{version} constitution sha256:{sha256} previous sha256:{previous_sha256}"
 
 
 def chain_policy_id(record: bytes) -> int:

@@ -104,9 +104,11 @@ async def _move_on(
     reason: str,
 ) -> None:
     workflow_id = row["workflow_id"]
-    # A rule is judged by the engine before the ballot, outside this transaction; the ballot opens with the job below. So
-    # it does where the text is still being held against the constitution.
-    comments_over = row["comment_ends_at"] <= unit.now and not row["rule_engine"]
+    # A rule is judged by the engine before the ballot, outside this transaction, and an amendment is held against the
+    # document in force; the ballot opens with the job below. So it does where the text is still being held against the
+    # constitution.
+    waits = row["rule_engine"] or row["constitution_base_sha256"]
+    comments_over = row["comment_ends_at"] <= unit.now and not waits
     if comments_over and decision == Decision.APPROVE and progress.complete:
         comments_over = (await gate.stands(unit, row["ref"])).may_open
     match after_review(decision, progress, comments_over=comments_over):

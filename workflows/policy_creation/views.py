@@ -49,6 +49,13 @@ class RuleDraft(View):
     examples: list[dict[str, Any]] = []
 
 
+class DocumentDraft(View):
+    """The whole amended constitution, and the SHA-256 of the document in force that it was written against."""
+
+    text: str
+    base_sha256: str
+
+
 class PolicyDraft(View):
     """What an author enters. Checked by `drafts.check`, which names every fault at once."""
 
@@ -61,6 +68,7 @@ class PolicyDraft(View):
     rule: RuleDraft | None = None
     emergency: bool = False
     change_note: str = ""
+    constitution: DocumentDraft | None = None  # of an amendment
 
 
 class Evidence(View):
@@ -108,6 +116,14 @@ class Preview(View):
     text_sha256: str
 
 
+class AmendedDocument(View):
+    """The constitution that an amendment yields: its text, and the hashes of it and of what it was written against."""
+
+    text: str
+    sha256: str
+    base_sha256: str
+
+
 class VersionView(View):
     number: int
     title: str
@@ -123,6 +139,7 @@ class VersionView(View):
     change_note: str
     author: PersonView
     created_at: datetime
+    constitution: AmendedDocument | None = None  # of an amendment
 
 
 class DiffPart(View):
@@ -140,7 +157,7 @@ class DiffLine(View):
 
 
 class FieldDiff(View):
-    field: Literal["title", "summary", "category", "text", "rule"]
+    field: Literal["title", "summary", "category", "text", "rule", "constitution"]
     changed: bool
     lines: list[DiffLine]
 

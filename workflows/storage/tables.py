@@ -242,9 +242,39 @@ policy_version = sa.Table(
     _enum("strategy", Strategy),
     sa.Column("risk_evidence", pg.JSONB, nullable=False),
     sa.Column("change_note", sa.Text, nullable=False, server_default=""),
+    # Of an amendment of the constitution, together: the whole document it yields, and the one it was written against.
+    sa.Column("constitution_text", sa.Text),
+    _sha256("constitution_sha256", nullable=True),
+    _sha256("constitution_base_sha256", nullable=True),
     _ref("author_id", "person.id"),
     _time("created_at"),
     sa.UniqueConstraint("version_sha256"),
+    sa.CheckConstraint(
+        "num_nonnulls(constitution_text, constitution_sha256, constitution_base_sha256) IN (0, 3)", "amends"
+    ),
+)
+# The documents adopted by a vote, in order: the last one is in force, and without any the one that was founded on. A
+# trigger refuses UPDATE and DELETE.
+amendment = sa.Table(
+    "amendment",
+    metadata,
+    sa.Column(
+        "number",
+        sa.Integer,
+        sa.CheckConstraint("number > 0", "number"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    _sha256("sha256"),
+    _sha256("previous_sha256"),
+    sa.Column("policy_id", pg.UUID(as_uuid=True), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    _time("adopted_at"),
+    sa.UniqueConstraint("policy_id"),
+    sa.CheckConstraint("sha256 <> previous_sha256", "changes"),
+    sa.ForeignKeyConstraint(["sha256"], ["constitution_document.sha256"]),
+    sa.ForeignKeyConstraint(["previous_sha256"], ["constitution_document.sha256"]),
+    sa.ForeignKeyConstraint(["policy_id", "version"], ["policy_version.policy_id", "policy_version.number"]),
 )
 
 review = sa.Table(

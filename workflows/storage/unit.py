@@ -20,10 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from uuid_utils.compat import uuid7
 
 from workflows.audit_transparency import personal as personal_words
+from workflows.constitution.document import Constitution
 from workflows.roles import SYSTEM, Actor
 from workflows.storage.tables import audit_entry, governance_clock
 
-__all__ = ["Event", "Unit", "governance_now", "governance_time", "new_id"]
+__all__ = ["Event", "Unit", "governance_ground", "governance_now", "governance_time", "new_id"]
 
 ENTRY_SCHEMA = "acgs.audit.entry/2"
 
@@ -54,6 +55,7 @@ class Unit:
     idempotency_key: str = ""  # as the client sent it
     # Enqueues a PgQueuer job inside this very transaction: (entrypoint, payload, wall-clock delay).
     enqueue_job: Callable[[AsyncConnection, str, bytes, timedelta], Awaitable[None]] | None = None
+    constitution: Constitution | None = None  # the document of that hash; the portal's units have it
     events: list[Event] = field(default_factory=list)
     entries: int = 0
 
@@ -142,3 +144,15 @@ def governance_time() -> sa.ColumnElement[datetime]:
 
 async def governance_now(connection: AsyncConnection) -> datetime:
     return (await connection.execute(sa.select(governance_time()))).scalar_one()
+
+
+async def governance_ground(connection: AsyncConnection) -> tuple[datetime, str | None]:
+    """The governance time, and the SHA-256 of the document last adopted; None while none was.
+
+    Until the transaction ends no other one is adopted: whoever adopts waits for it.
+    """
+    row = (await connection.execute(_GROUND)).one()
+    return row.at, row.constitution_sha256
+
+
+_GROUND = sa.text("SELECT at, constitution_sha256 FROM governance_ground()")
