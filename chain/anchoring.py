@@ -3,6 +3,7 @@
 - Nothing is signed unless the chain holds our constitution, active, under our key (`inspection`).
 - Signed bytes are committed to the database before they are sent. After a crash the same bytes are sent again,
   until the cluster has them or can no longer take them: only then is anything signed anew.
+- An amended constitution comes first: until its hash is final in the account, nothing else is written (§ 6.3).
 - A policy's id follows from its record, so an account that is already there with our record is success.
 - Of checkpoints at most one is on its way, always the newest (`checkpointing`).
 - Only finality counts: the account itself is read at that commitment before anything is called anchored.
@@ -15,7 +16,9 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -30,10 +33,20 @@ from chain.checkpointing import Place
 from chain.config import AnchorPolicy, ChainConfig
 from chain.explorer import decode_transaction
 from chain.inspection import Verdict
-from chain.planning import Build, Done, Impossible, Wait, is_done, plan, plan_checkpoint
+from chain.planning import Build, Done, Impossible, Plan, Wait, is_done, plan, plan_amendment, plan_checkpoint
 from chain.queue import Signed
-from chain.rows import SENT, AnyRow, CheckpointRow, PolicyRow, finalized_policies, open_rows
-from chain.rpc import Node, NodeRefused, Status, Unreachable
+from chain.rows import (
+    SENT,
+    AnyRow,
+    CheckpointRow,
+    ConstitutionRow,
+    PolicyRow,
+    finalized_amendments,
+    finalized_policies,
+    open_rows,
+)
+from chain.rpc import Account, Node, NodeRefused, Status, Unreachable
+from workflows.constitution import amendments
 from workflows.constitution.document import Constitution
 from workflows.kinds import AnchorKind, AnchorState
 from workflows.policy_creation.records import chain_policy_id
@@ -55,6 +68,25 @@ BLOCKED_PAUSE = 5.0  # seconds
 CONSTITUTION_ERRORS = frozenset({6000, 6003})
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What is governed by: the document in force, and the hashes of all, the one founded on first, the one in force last."""
+
+    constitution: Constitution
+    documents: tuple[str, ...]
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        return self.documents[:-1]
+
+
+async def _ground(unit: Unit, configured: Constitution) -> Ground:
+    steps = await amendments.adopted(unit.connection)
+    current = unit.constitution or configured
+    documents = (steps[0].previous_sha256, *(step.sha256 for step in steps)) if steps else (current.sha256,)
+    return Ground(current, documents)
+
+
 async def run(
     units: Units, config: ChainConfig, constitution: Constitution, policy: AnchorPolicy | None = None
 ) -> float | None:
@@ -66,6 +98,7 @@ async def run(
     policy = policy or AnchorPolicy()
     async with units() as unit:
         engine = unit.connection.engine
+        ground = await _ground(unit, constitution)
         rows = await open_rows(unit)
         await checkpointing.watch(unit, policy)
     async with _only_worker(engine) as alone:
@@ -73,7 +106,7 @@ async def run(
             return _pace(config) if rows else None
         try:
             async with rpc.connect(config) as node:
-                return await _pass(units, node, config, constitution, policy)
+                return await _pass(units, node, config, ground, policy)
         except (Unreachable, NodeRefused) as error:
             async with units() as unit:
                 away = await inspection.store_unreachable(unit, config, str(error))
@@ -83,24 +116,40 @@ async def run(
 
 async def inspect(units: Units, config: ChainConfig, constitution: Constitution) -> Verdict | None:
     """Look at the chain and store what was seen; None when the node is away (which is stored as well)."""
+    async with units() as unit:
+        ground = await _ground(unit, constitution)
+        rows = await open_rows(unit)
     try:
         async with rpc.connect(config) as node:
-            return await _inspect(units, node, config, constitution)
+            return await _inspect(units, node, config, ground, rows)
     except (Unreachable, NodeRefused) as error:
         async with units() as unit:
             await inspection.store_unreachable(unit, config, str(error))
         return None
 
 
-async def _inspect(units: Units, node: Node, config: ChainConfig, constitution: Constitution) -> Verdict:
-    verdict = inspection.judge(config, constitution, await inspection.look(node, config))
+async def _inspect(
+    units: Units, node: Node, config: ChainConfig, ground: Ground, rows: Sequence[AnyRow]
+) -> Verdict:
+    amending = bool(_amendments(rows))
+
+    async def judged() -> Verdict:
+        seen = await inspection.look(node, config)
+        return inspection.judge(config, ground.constitution, seen, ground.earlier, amending=amending)
+
+    verdict = await judged()
     if config.is_local and verdict.code in ("constitution_missing", "authority_poor"):
-        # A chain of one's own that is new, or was thrown away: found it (again).
-        await bootstrap_local(config, constitution)
-        verdict = inspection.judge(config, constitution, await inspection.look(node, config))
+        # A chain of one's own that is new, or was thrown away: found it (again), and have the amendments follow.
+        await bootstrap_local(config, ground.documents[0])
+        verdict = await judged()
     async with units() as unit:
         await inspection.store(unit, verdict)
     return verdict
+
+
+def _amendments(rows: Sequence[AnyRow]) -> list[ConstitutionRow]:
+    """In the order in which they are to be written."""
+    return sorted((row for row in rows if isinstance(row, ConstitutionRow)), key=lambda row: row.number)
 
 
 @asynccontextmanager
@@ -119,27 +168,39 @@ def _pace(config: ChainConfig) -> float:
 
 
 async def _pass(
-    units: Units, node: Node, config: ChainConfig, constitution: Constitution, policy: AnchorPolicy
+    units: Units, node: Node, config: ChainConfig, ground: Ground, policy: AnchorPolicy
 ) -> float | None:
     async with units() as unit:
         rows = await open_rows(unit)
         known = await unit.row(sa.select(chain_status))
-        fresh = known and known["reachable"] and unit.now - known["checked_at"] < INSPECTION_LASTS
+        fresh = bool(
+            known
+            and known["reachable"]
+            and unit.now - known["checked_at"] < INSPECTION_LASTS
+            and known["seen"].get("expected_sha256") == ground.constitution.sha256
+        )
         waiting = any(row.state == AnchorState.QUEUED and row.due(unit.now) for row in rows)
         if not waiting and known and known["may_anchor"]:
             seen = Place(config, known["seen"].get("genesis_hash", ""))
             waiting = await checkpointing.due_in(unit, seen, policy) == timedelta()
     verdict = None
     if waiting or not fresh:
-        verdict = await _inspect(units, node, config, constitution)
-        if await _find_reset(units, node, config, rows, verdict):
+        verdict = await _inspect(units, node, config, ground, rows)
+        if await _find_reset(units, node, config, ground, rows, verdict):
             return _pace(config)
     may_anchor = verdict.may_anchor if verdict else bool(known and known["may_anchor"])
-    await _follow(units, node, [row for row in rows if row.state in SENT], resend=may_anchor)
-    if verdict and may_anchor:
+    may_amend = verdict.may_amend if verdict else bool(known and known["reason_code"] == inspection.BEHIND)
+
+    def may_send(row: AnyRow) -> bool:
+        return may_amend if isinstance(row, ConstitutionRow) else may_anchor
+
+    await _follow(units, node, config, [row for row in rows if row.state in SENT], may_send)
+    if verdict and may_amend:
+        await _submit_amendment(units, node, config, ground, verdict)
+    elif verdict and may_anchor:
         async with units() as unit:
             await checkpointing.queue_newest(unit, Place(config, verdict.seen["genesis_hash"]), policy)
-        await _submit(units, node, config, constitution, verdict, policy)
+        await _submit(units, node, config, ground, verdict, policy)
     return await _next_pass(units, config, policy)
 
 
@@ -176,7 +237,7 @@ async def _each(rows: Sequence[AnyRow], step: Callable[[AnyRow], Awaitable[None]
 
 
 async def _find_reset(
-    units: Units, node: Node, config: ChainConfig, rows: list[AnyRow], verdict: Verdict
+    units: Units, node: Node, config: ChainConfig, ground: Ground, rows: list[AnyRow], verdict: Verdict
 ) -> bool:
     """Queue anew what this cluster has lost. True when anything was.
 
@@ -185,6 +246,7 @@ async def _find_reset(
     place = Place(config, verdict.seen["genesis_hash"])
     async with units() as unit:
         finals = await finalized_policies(unit, config, CHECKED_FOR_RESET)
+        amended = await finalized_amendments(unit, config)
         expected = [
             (row.account, row.slot)
             for row in finals
@@ -196,6 +258,7 @@ async def _find_reset(
     missing = await _missing(node, [*expected, *durable, *audit])
     lost = [row for row in rows if row.state in SENT and row.genesis_hash != place.genesis_hash]
     lost += [row for row in finals if row.genesis_hash != place.genesis_hash or row.account in missing]
+    lost += _taken_back(ground, amended, verdict) if not _amendments(rows) else []
     for row in lost:
         async with units() as unit:
             await queue.reset(unit, row)
@@ -205,6 +268,20 @@ async def _find_reset(
     async with units() as unit:
         marked = await checkpointing.mark_lost(unit, place, from_slot=min(gone, default=None))
     return bool(lost) or marked > 0
+
+
+def _taken_back(ground: Ground, amended: list[ConstitutionRow], verdict: Verdict) -> list[AnyRow]:
+    """Amendments that stood on another genesis, or that the constitution account, back at an earlier one, has lost."""
+    genesis_hash, slot = verdict.seen["genesis_hash"], verdict.seen["slot"]
+    held = verdict.seen["constitution"].get("hash")
+    at = max((place for place, sha256 in enumerate(ground.earlier) if sha256 == held), default=None)
+    back = at is not None and held != ground.constitution.sha256
+    return [
+        row
+        for row in amended
+        if row.genesis_hash != genesis_hash
+        or (back and at is not None and row.number > at and (row.slot or 0) <= slot)
+    ]
 
 
 async def _missing(node: Node, expected: list[tuple[str, int | None]]) -> set[str]:
@@ -224,7 +301,9 @@ async def _missing(node: Node, expected: list[tuple[str, int | None]]) -> set[st
 # What was sent
 
 
-async def _follow(units: Units, node: Node, rows: list[AnyRow], *, resend: bool) -> None:
+async def _follow(
+    units: Units, node: Node, config: ChainConfig, rows: list[AnyRow], may_send: Callable[[AnyRow], bool]
+) -> None:
     """See how far the sent transactions have come; send again what the cluster has not seen."""
     if not rows:
         return
@@ -237,29 +316,29 @@ async def _follow(units: Units, node: Node, rows: list[AnyRow], *, resend: bool)
     async def step(row: AnyRow) -> None:
         status = statuses[row.id]
         if status is not None:
-            await _advance(units, node, row, status)
+            await _advance(units, node, config, row, status)
         elif height > (row.last_valid_block_height or 0):
             async with units() as unit:
                 await queue.expired(unit, row)
-        elif resend:
+        elif may_send(row):
             await _send(units, node, row)
 
     await _each(rows, step)
 
 
-async def _advance(units: Units, node: Node, row: AnyRow, status: Status) -> None:
+async def _advance(units: Units, node: Node, config: ChainConfig, row: AnyRow, status: Status) -> None:
     if status.error is not None:
         await _refused(units, row, status.error)
     elif status.level == "finalized":
-        await _finalize(units, node, row, status.slot)
+        await _finalize(units, node, config, row, status.slot)
     elif status.level == "confirmed" and row.state == AnchorState.SUBMITTED:
         async with units() as unit:
             await queue.confirmed(unit, row, status.slot)
 
 
-async def _finalize(units: Units, node: Node, row: AnyRow, slot: int) -> None:
+async def _finalize(units: Units, node: Node, config: ChainConfig, row: AnyRow, slot: int) -> None:
     account = await node.account(Pubkey.from_string(row.account or ""), Finalized)
-    if not is_done(row, account):
+    if not is_done(config, row, account):
         return  # a node that knows the transaction and not yet the account; ask again
     try:
         block_time = await node.block_time(slot)
@@ -294,11 +373,27 @@ async def _refused(units: Units, row: AnyRow, error: rpc.TransactionErrorType) -
 # What is to be sent
 
 
+async def _submit_amendment(
+    units: Units, node: Node, config: ChainConfig, ground: Ground, verdict: Verdict
+) -> None:
+    """The oldest amendment that is not final; the next one follows when it is, so that the account has gone through all."""
+    async with units() as unit:
+        rows = _amendments(await open_rows(unit))
+        rows = [row for row in rows[:1] if row.state == AnchorState.QUEUED and row.due(unit.now)]
+    account = await node.account(quantumagi.constitution_address(config.program_id), Confirmed)
+
+    async def step(row: AnyRow) -> None:
+        if isinstance(row, ConstitutionRow):
+            await _carry_out(units, node, config, ground, row, plan_amendment(config, row, account), verdict)
+
+    await _each(rows, step)
+
+
 async def _submit(
     units: Units,
     node: Node,
     config: ChainConfig,
-    constitution: Constitution,
+    ground: Ground,
     verdict: Verdict,
     policy: AnchorPolicy,
 ) -> None:
@@ -314,27 +409,41 @@ async def _submit(
 
     async def step(row: AnyRow) -> None:
         if isinstance(row, CheckpointRow):
-            await _submit_checkpoint(units, node, config, row, verdict, policy)
-            return
-        match plan(config, constitution, row, accounts[row.id]):
-            case Build() as build:
-                await _sign_and_send(units, node, config, row, build, verdict)
-            case Done():
-                await _find_transaction(units, node, config, row, verdict)
-            case Wait(reason):
-                async with units() as unit:
-                    await queue.wait(unit, row, reason)
-            case Impossible(reason):
-                async with units() as unit:
-                    await queue.refused(unit, row, reason, final=True)
+            await _submit_checkpoint(units, node, config, ground, row, verdict, policy)
+        elif isinstance(row, PolicyRow):
+            planned = plan(config, ground.documents, row, accounts[row.id])
+            await _carry_out(units, node, config, ground, row, planned, verdict)
 
     await _each(rows, step)
+
+
+async def _carry_out(
+    units: Units,
+    node: Node,
+    config: ChainConfig,
+    ground: Ground,
+    row: PolicyRow | ConstitutionRow,
+    planned: Plan,
+    verdict: Verdict,
+) -> None:
+    match planned:
+        case Build() as build:
+            await _sign_and_send(units, node, config, ground, row, build, verdict)
+        case Done():
+            await _find_transaction(units, node, config, row, verdict)
+        case Wait(reason):
+            async with units() as unit:
+                await queue.wait(unit, row, reason)
+        case Impossible(reason):
+            async with units() as unit:
+                await queue.refused(unit, row, reason, final=True)
 
 
 async def _submit_checkpoint(
     units: Units,
     node: Node,
     config: ChainConfig,
+    ground: Ground,
     row: CheckpointRow,
     verdict: Verdict,
     policy: AnchorPolicy,
@@ -355,14 +464,20 @@ async def _submit_checkpoint(
     audit = quantumagi.audit_address(config.program_id)
     match plan_checkpoint(config, newest, *await node.accounts([audit, lasting], Confirmed)):
         case Build() as build:
-            await _sign_and_send(units, node, config, newest, build, verdict)
+            await _sign_and_send(units, node, config, ground, newest, build, verdict)
         case Wait(reason):
             async with units() as unit:
                 await queue.wait(unit, newest, reason)
 
 
 async def _sign_and_send(
-    units: Units, node: Node, config: ChainConfig, row: AnyRow, build: Build, verdict: Verdict
+    units: Units,
+    node: Node,
+    config: ChainConfig,
+    ground: Ground,
+    row: AnyRow,
+    build: Build,
+    verdict: Verdict,
 ) -> None:
     if config.authority is None:
         raise ValueError("nothing is signed without an authority")
@@ -377,26 +492,24 @@ async def _sign_and_send(
         genesis_hash=verdict.seen["genesis_hash"],
     )
     async with units() as unit:
+        if unit.constitution_sha256 != ground.constitution.sha256:
+            return  # amended since the chain was looked at: the next pass begins with that
         stored = await queue.submitted(unit, config, row, signed)
     if stored:
         await _send(units, node, stored)
 
 
 async def _find_transaction(
-    units: Units, node: Node, config: ChainConfig, row: PolicyRow, verdict: Verdict
+    units: Units, node: Node, config: ChainConfig, row: PolicyRow | ConstitutionRow, verdict: Verdict
 ) -> None:
     """Take over the transaction that did it already, and follow it to finality like one of our own."""
-    address = quantumagi.policy_address(config.program_id, row.chain_policy_id)
-    wanted = "enact_policy" if row.kind == AnchorKind.POLICY else "deactivate_policy"
+    address = _address_of(config, row)
     for signature in await node.signatures_for(address):
         landed = await node.transaction(signature)
         if landed is None or landed.error is not None:
             continue
         transaction = VersionedTransaction.from_bytes(landed.raw)
-        if any(
-            step["instruction"] == wanted and step["accounts"][0]["address"] == str(address)
-            for step in decode_transaction(config.program_id, transaction)
-        ):
+        if any(_did(row, address, step) for step in decode_transaction(config.program_id, transaction)):
             signed = Signed(
                 signature=signature,
                 transaction=landed.raw,
@@ -408,27 +521,53 @@ async def _find_transaction(
                 await queue.submitted(unit, config, row, signed, found_on_chain=True)
             return
     account = await node.account(address, Finalized)
-    if account is None or not is_done(row, account):
+    if account is None or not is_done(config, row, account):
         return  # not final yet; ask again
-    found = quantumagi.policy_account(account.data)
-    at = found.enacted_at if row.kind == AnchorKind.POLICY else found.deactivated_at
     unsigned = Signed(account=str(address), genesis_hash=verdict.seen["genesis_hash"])
     async with units() as unit:
         stored = await queue.submitted(unit, config, row, unsigned, found_on_chain=True)
         if stored:
-            await queue.finalized(unit, stored, None, at)
+            await queue.finalized(unit, stored, None, _when_done(row, account))
+
+
+def _address_of(config: ChainConfig, row: PolicyRow | ConstitutionRow) -> Pubkey:
+    if isinstance(row, ConstitutionRow):
+        return quantumagi.constitution_address(config.program_id)
+    return quantumagi.policy_address(config.program_id, row.chain_policy_id)
+
+
+def _did(row: PolicyRow | ConstitutionRow, address: Pubkey, step: dict[str, Any]) -> bool:
+    """Whether a decoded instruction did what the row is for."""
+    wanted = {
+        AnchorKind.POLICY: "enact_policy",
+        AnchorKind.DEACTIVATION: "deactivate_policy",
+        AnchorKind.CONSTITUTION: "update_constitution",
+    }[row.kind]
+    if step["instruction"] != wanted or step["accounts"][0]["address"] != str(address):
+        return False
+    return not isinstance(row, ConstitutionRow) or step["args"]["new_hash"] == row.sha256
+
+
+def _when_done(row: PolicyRow | ConstitutionRow, account: Account) -> int | None:
+    if isinstance(row, ConstitutionRow):
+        return quantumagi.constitution_account(account.data).updated_at
+    found = quantumagi.policy_account(account.data)
+    return found.enacted_at if row.kind == AnchorKind.POLICY else found.deactivated_at
 
 
 # A chain of one's own
 
 
-async def bootstrap_local(config: ChainConfig, constitution: Constitution, *, within: float = 60.0) -> None:
+async def bootstrap_local(
+    config: ChainConfig, constitution: Constitution | str, *, within: float = 60.0
+) -> None:
     """On the local chain only: give the authority SOL and found the constitution account, where they are missing.
 
-    Idempotent, and harmless to run several times at once. Raises Unreachable, NodeRefused, or TimeoutError.
+    `constitution` is the document that is founded on, or its SHA-256. Idempotent, and harmless to run several times at once. Raises Unreachable, NodeRefused, or TimeoutError.
     """
     if not config.is_local or config.authority is None:
         return
+    sha256 = constitution if isinstance(constitution, str) else constitution.sha256
     key, address = config.authority, quantumagi.constitution_address(config.program_id)
     async with asyncio.timeout(within), rpc.connect(config) as node:
         while True:
@@ -437,7 +576,7 @@ async def bootstrap_local(config: ChainConfig, constitution: Constitution, *, wi
                 await node.airdrop(key.pubkey(), 10 * inspection.LAMPORTS_PER_SOL)
             elif account is None or account.owner != config.program_id:
                 blockhash, _ = await node.latest_blockhash()
-                found = quantumagi.initialize(config.program_id, key.pubkey(), constitution.sha256)
+                found = quantumagi.initialize(config.program_id, key.pubkey(), sha256)
                 try:
                     await node.send(bytes(quantumagi.sign([found], key, blockhash)))
                 except NodeRefused as refusal:

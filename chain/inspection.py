@@ -7,6 +7,7 @@ as an alert, and noted in the audit trail once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +25,9 @@ from workflows.constitution.document import Constitution
 from workflows.storage.tables import alert, chain_status
 from workflows.storage.unit import Unit, rfc3339
 
+BEHIND = (
+    "constitution_behind"  # an amendment is on its way to the constitution account, and all else waits for it
+)
 MAINNET_GENESIS = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
 UNREACHABLE = "unreachable"
 UNREACHABLE_ALERT_AFTER = timedelta(seconds=15)  # a restart of the node is no news
@@ -54,6 +58,10 @@ class Verdict:
     def may_anchor(self) -> bool:
         return self.code is None
 
+    @property
+    def may_amend(self) -> bool:
+        return self.code == BEHIND
+
 
 async def look(node: Node, config: ChainConfig) -> Snapshot:
     """Raises Unreachable or NodeRefused."""
@@ -65,15 +73,27 @@ async def look(node: Node, config: ChainConfig) -> Snapshot:
     return Snapshot(genesis_hash, version, slot, program, constitution, authority[0] if authority else None)
 
 
-def judge(config: ChainConfig, constitution: Constitution, snapshot: Snapshot) -> Verdict:
-    """Hold the chain against the document in force and our key. Pure."""
+def judge(
+    config: ChainConfig,
+    constitution: Constitution,
+    snapshot: Snapshot,
+    earlier: Collection[str] = (),
+    *,
+    amending: bool = False,
+) -> Verdict:
+    """Hold the chain against the document in force and our key. Pure.
+
+    While an amendment is on its way (`amending`), the account may hold the hash of one of the `earlier` documents.
+    """
     account = _constitution_account(config, snapshot)
+    allowed = {constitution.sha256, *(earlier if amending else ())}
     problem = (
         _document_problem(constitution)
         or _cluster_problem(config, snapshot)
         or _program_problem(config, snapshot)
-        or _constitution_problem(config, constitution, snapshot, account)
+        or _constitution_problem(config, constitution, snapshot, account, allowed)
         or _key_problem(config, snapshot, account)
+        or (_behind(constitution, account) if amending else None)
     )
     code, reason = problem or (None, None)
     return Verdict(code, reason, _seen(config, constitution, snapshot, account))
@@ -113,6 +133,7 @@ def _constitution_problem(
     constitution: Constitution,
     snapshot: Snapshot,
     account: quantumagi.ConstitutionAccount | None,
+    allowed: Collection[str],
 ) -> tuple[str, str] | None:
     address = quantumagi.constitution_address(config.program_id)
     # Anyone can send lamports to any address: only what the program owns is a constitution.
@@ -120,7 +141,7 @@ def _constitution_problem(
         return "constitution_missing", f"The constitution account {address} is not on this cluster."
     if account is None:
         return "constitution_unreadable", f"The account {address} does not hold a constitution."
-    if account.hash.hex() != constitution.sha256:
+    if account.hash.hex() not in allowed:
         return "constitution_hash_differs", (
             f"The constitution on chain has the hash {account.hash.hex()}, "
             f"but the document in force hashes to {constitution.sha256}."
@@ -128,6 +149,17 @@ def _constitution_problem(
     if not account.is_active:
         return "constitution_inactive", "The constitution on chain is not active."
     return None
+
+
+def _behind(
+    constitution: Constitution, account: quantumagi.ConstitutionAccount | None
+) -> tuple[str, str] | None:
+    held = account.hash.hex() if account else ""
+    what = "is not final yet" if held == constitution.sha256 else f"still has to be written over {held}"
+    return BEHIND, (
+        f"The constitution was amended: the hash of the document in force, {constitution.sha256}, {what} in the "
+        "constitution account. All else waits for that (§ 6.3)."
+    )
 
 
 def _key_problem(
@@ -205,8 +237,10 @@ async def store(unit: Unit, verdict: Verdict) -> None:
     await _write(unit, reachable=True, code=verdict.code, reason=verdict.reason, seen=verdict.seen)
     await resolve_alert(unit, f"chain.{UNREACHABLE}")
     for old in await _open_blocks(unit):
-        if old != code and await resolve_alert(unit, old) and code is None:
+        if old != code and await resolve_alert(unit, old) and (code is None or verdict.may_amend):
             await unit.record("chain.unblocked", "chain", code=old.removeprefix("chain."))
+    if verdict.may_amend:
+        return  # it goes on by itself; what fails of it raises an alert of its own
     if code and await raise_alert(unit, code, "critical", f"Nothing is anchored: {verdict.reason}", "/chain"):
         await unit.record("chain.blocked", "chain", code=verdict.code, reason=verdict.reason)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from solders.instruction import Instruction
@@ -9,10 +10,9 @@ from solders.pubkey import Pubkey
 
 from chain import quantumagi
 from chain.config import ChainConfig
-from chain.quantumagi import AUDIT_RULE, NotQuantumagi, PolicyAccount, TooLarge
-from chain.rows import AnyRow, CheckpointRow, PolicyRow
+from chain.quantumagi import AUDIT_RULE, ConstitutionAccount, NotQuantumagi, PolicyAccount, TooLarge
+from chain.rows import AnyRow, CheckpointRow, ConstitutionRow, PolicyRow
 from chain.rpc import Account
-from workflows.constitution.document import Constitution
 from workflows.kinds import AnchorKind
 from workflows.policy_creation.records import chain_policy_id
 
@@ -44,16 +44,20 @@ class Impossible:
 Plan = Build | Done | Wait | Impossible
 
 
-def plan(config: ChainConfig, constitution: Constitution, row: PolicyRow, account: Account | None) -> Plan:
-    """What to do for a policy's queued row, given the account at its address."""
+def plan(config: ChainConfig, governed: Collection[str], row: PolicyRow, account: Account | None) -> Plan:
+    """What to do for a policy's queued row, given the account at its address.
+
+    `governed` are the hashes of the document in force and of those before it, under which it may have been decided.
+    """
     authority = config.authority_address
     if authority is None:
         raise ValueError("nothing is planned without an authority")
     if row.kind == AnchorKind.DEACTIVATION and not row.policy_finalized:
         return Wait("The policy itself is not finalized on chain yet.")
-    if row.constitution_sha256 != constitution.sha256:
+    if row.constitution_sha256 not in governed:
         return Wait(
-            f"It was decided under the constitution {row.constitution_sha256}, which is not the one in force."
+            f"It was decided under the constitution {row.constitution_sha256}, which is not the one in force, nor "
+            "one before it."
         )
     found = _policy_in(row, account)
     if isinstance(found, Impossible):
@@ -103,8 +107,45 @@ def _policy_in(row: PolicyRow, account: Account | None) -> PolicyAccount | Impos
     return found
 
 
-def is_done(row: AnyRow, account: Account | None) -> bool:
+def plan_amendment(config: ChainConfig, row: ConstitutionRow, account: Account | None) -> Plan:
+    """What to do for an amended constitution's queued row, given the constitution account."""
+    authority = config.authority_address
+    if authority is None:
+        raise ValueError("nothing is planned without an authority")
+    found = _constitution_in(config, account)
+    if found is None:
+        return Wait("The constitution account is not on this cluster.")
+    if _is_amended(row, found):
+        return Done()
+    if found.hash.hex() != row.previous_sha256:
+        return Wait(
+            f"The constitution account holds {found.hash.hex()}, which is neither this document's hash nor that of the "
+            f"one it took the place of, {row.previous_sha256}."
+        )
+    instructions = quantumagi.amendment_instructions(config.program_id, authority, row.sha256, row.memo)
+    return Build(instructions, quantumagi.constitution_address(config.program_id))
+
+
+def _constitution_in(config: ChainConfig, account: Account | None) -> ConstitutionAccount | None:
+    if account is None or account.owner != config.program_id:
+        return None
+    try:
+        return quantumagi.constitution_account(account.data)
+    except NotQuantumagi:
+        return None
+
+
+def _is_amended(row: ConstitutionRow, found: ConstitutionAccount) -> bool:
+    """The account holds the document's hash, or has gone on to a later one."""
+    held = found.hash.hex()
+    return held == row.sha256 or (held in row.later and held != row.previous_sha256)
+
+
+def is_done(config: ChainConfig, row: AnyRow, account: Account | None) -> bool:
     """Whether the account says that what the row is for has been done."""
+    if isinstance(row, ConstitutionRow):
+        amended = _constitution_in(config, account)
+        return amended is not None and _is_amended(row, amended)
     if isinstance(row, CheckpointRow):
         found = _record_in(account)
         wanted = row.record if row.durable else AUDIT_RULE
@@ -158,6 +199,6 @@ def plan_checkpoint(
         )
     except TooLarge as error:
         return Wait(str(error))
-    durable = durable or (row.durable and not free and is_done(row, lasting))
+    durable = durable or (row.durable and not free and is_done(config, row, lasting))
     policy_id = chain_policy_id(row.record) if durable else row.chain_policy_id
     return Build(instructions, quantumagi.policy_address(config.program_id, policy_id), durable)

@@ -135,6 +135,15 @@ def initialize(program_id: Pubkey, authority: Pubkey, constitution_sha256: str) 
     return client(program_id).instruction["initialize"](list(digest), ctx=Context(accounts=accounts))
 
 
+def update_constitution(program_id: Pubkey, authority: Pubkey, new_sha256: str) -> Instruction:
+    """Put another hash, given as 64 hex digits, into the constitution account."""
+    accounts = {"constitution": constitution_address(program_id), "authority": authority}
+    digest = bytes.fromhex(new_sha256)
+    if len(digest) != 32:
+        raise ValueError("the constitution's hash has 32 bytes")
+    return client(program_id).instruction["update_constitution"](list(digest), ctx=Context(accounts=accounts))
+
+
 def propose_policy(
     program_id: Pubkey, authority: Pubkey, record: bytes, category: Category, priority: Priority
 ) -> Instruction:
@@ -221,6 +230,15 @@ def deactivation_instructions(
 ) -> list[Instruction]:
     """Deactivate an enacted policy and say why in a memo. Raises TooLarge when it cannot fit."""
     instructions = [deactivate_policy(program_id, authority, policy), memo(memo_text, authority)]
+    _insist_on_size(instructions, authority)
+    return instructions
+
+
+def amendment_instructions(
+    program_id: Pubkey, authority: Pubkey, new_sha256: str, memo_text: str
+) -> list[Instruction]:
+    """Put an amended constitution's hash in place of the one before, and say so in a memo."""
+    instructions = [update_constitution(program_id, authority, new_sha256), memo(memo_text, authority)]
     _insist_on_size(instructions, authority)
     return instructions
 

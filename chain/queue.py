@@ -181,7 +181,9 @@ async def refused(unit: Unit, row: AnyRow, reason: str, *, final: bool) -> None:
             unit,
             failure_alert(row),
             "critical",
-            f"{row.ref} could not be written to the chain: {reason}",
+            f"{row.ref} could not be written to the chain: {reason}"
+            if isinstance(row, PolicyRow)
+            else f"The {row.name} could not be written to the chain, and nothing else is before it: {reason}",
             f"/policies/{row.ref}",
         )
 

@@ -1,4 +1,4 @@
-"""Anchors as the worker sees them: of a policy's record, or of a checkpoint of the audit log."""
+"""Anchors as the worker sees them: of a policy's record, of a checkpoint of the audit log, or of an amended constitution."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
 
 from chain.config import ChainConfig
 from workflows.kinds import AnchorKind, AnchorState, Category, Priority, WorkflowStatus
-from workflows.storage.tables import anchor, policy, policy_version, workflow
+from workflows.storage.tables import amendment, anchor, policy, policy_version, workflow
 from workflows.storage.unit import Unit
 
 OPEN = (AnchorState.QUEUED, AnchorState.SUBMITTED, AnchorState.CONFIRMED)
@@ -79,7 +80,22 @@ class CheckpointRow(Row):
         return f"checkpoint {self.checkpoint_size}"
 
 
-AnyRow = PolicyRow | CheckpointRow
+@dataclass(frozen=True, kw_only=True)
+class ConstitutionRow(Row):
+    """Of the hash of an amended constitution; amendments are written in the order of their `number`."""
+
+    ref: str  # of the policy that amended it
+    number: int
+    sha256: str
+    previous_sha256: str
+    later: tuple[str, ...]  # hashes of the documents adopted since
+
+    @property
+    def name(self) -> str:
+        return f"constitution {self.sha256[:16]}"
+
+
+AnyRow = PolicyRow | CheckpointRow | ConstitutionRow
 _target = anchor.alias("target")
 
 
@@ -93,13 +109,21 @@ def statement() -> sa.Select:
     version = (policy_version.c.policy_id == anchor.c.policy_id) & (
         policy_version.c.number == anchor.c.version
     )
+    adopted = (
+        (amendment.c.policy_id == anchor.c.policy_id)
+        & (amendment.c.version == anchor.c.version)
+        & (anchor.c.kind == AnchorKind.CONSTITUTION)
+    )
     joined = (
         anchor.outerjoin(policy, policy.c.id == anchor.c.policy_id)
         .outerjoin(workflow, workflow.c.id == policy.c.workflow_id)
         .outerjoin(policy_version, version)
         .outerjoin(_target, about)
+        .outerjoin(amendment, adopted)
     )
     own = set(Row.__dataclass_fields__) | {"checkpoint_size", "durable"}
+    since = amendment.alias("since")
+    later = sa.select(since.c.sha256).where(since.c.number > amendment.c.number).order_by(since.c.number)
     return sa.select(
         *(anchor.c[name] for name in sorted(own)),
         policy.c.ref,
@@ -108,7 +132,17 @@ def statement() -> sa.Select:
         policy_version.c.category,
         (workflow.c.status == WorkflowStatus.EXECUTING).label("executing"),
         sa.func.coalesce(_target.c.state == AnchorState.FINALIZED, False).label("policy_finalized"),
+        amendment.c.number,
+        amendment.c.sha256,
+        amendment.c.previous_sha256,
+        sa.func.array(later.scalar_subquery(), type_=pg.ARRAY(sa.Text)).label("later"),
     ).select_from(joined)
+
+
+_MADE: dict[AnchorKind, type[AnyRow]] = {
+    AnchorKind.CHECKPOINT: CheckpointRow,
+    AnchorKind.CONSTITUTION: ConstitutionRow,
+}
 
 
 def row(found: sa.RowMapping) -> AnyRow:
@@ -116,7 +150,9 @@ def row(found: sa.RowMapping) -> AnyRow:
     values["kind"], values["state"] = AnchorKind(values["kind"]), AnchorState(values["state"])
     values["chain_policy_id"] = int(values["chain_policy_id"])
     values["record"] = bytes(values["record"])
-    made = CheckpointRow if values["kind"] == AnchorKind.CHECKPOINT else PolicyRow
+    made = _MADE.get(values["kind"], PolicyRow)
+    if made is ConstitutionRow:
+        values["later"] = tuple(values["later"])
     if made is PolicyRow:
         values["category"], values["priority"] = Category(values["category"]), Priority(values["priority"])
     return made(**{name: values[name] for name in made.__dataclass_fields__})
@@ -126,6 +162,21 @@ async def open_rows(unit: Unit) -> list[AnyRow]:
     """Everything that is not at an end, oldest first."""
     found = statement().where(anchor.c.state.in_(OPEN)).order_by(anchor.c.queued_at, anchor.c.id)
     return [row(item) for item in await unit.rows(found)]
+
+
+async def finalized_amendments(unit: Unit, config: ChainConfig) -> list[ConstitutionRow]:
+    """Those that stood on this cluster and program, newest first."""
+    found = (
+        statement()
+        .where(
+            anchor.c.kind == AnchorKind.CONSTITUTION,
+            anchor.c.state == AnchorState.FINALIZED,
+            anchor.c.cluster == config.cluster,
+            anchor.c.program_id == str(config.program_id),
+        )
+        .order_by(amendment.c.number.desc())
+    )
+    return [item for item in map(row, await unit.rows(found)) if isinstance(item, ConstitutionRow)]
 
 
 async def finalized_policies(unit: Unit, config: ChainConfig, limit: int) -> list[PolicyRow]:

@@ -15,7 +15,7 @@ from tests.judging import settle
 from workflows.constitution.document import Constitution
 from workflows.kinds import Category, Choice, Decision, Priority
 from workflows.policy_creation import ballots, drafts, implementation, reviews
-from workflows.policy_creation.views import PolicyDraft, RuleDraft
+from workflows.policy_creation.views import DocumentDraft, PolicyDraft, RuleDraft
 from workflows.policy_enforcement import rules
 from workflows.policy_enforcement.rulebook import Rulebook
 from workflows.roles import SYSTEM, Actor, Role
@@ -88,9 +88,10 @@ class Assembly:
         priority: Priority = Priority.NORMAL,
         text: str = TEXT,
         rule: RuleDraft | None = None,
+        document: DocumentDraft | None = None,
     ) -> str:
         """Draft, review, vote (5 for, 2 against, 1 abstaining) and close. The reference of the enacted policy."""
-        ref = await self.put_to_the_vote(title, category, priority, text, rule)
+        ref = await self.put_to_the_vote(title, category, priority, text, rule, document)
         await self.pass_time(days=8)
         async with self.unit() as unit:
             assert await ballots.close_due(unit, self.constitution.figures) == [ref]
@@ -104,12 +105,13 @@ class Assembly:
         priority: Priority = Priority.NORMAL,
         text: str = TEXT,
         rule: RuleDraft | None = None,
+        document: DocumentDraft | None = None,
     ) -> str:
         """Draft, review and vote. The reference of a policy whose ballot is open, with all votes cast."""
         figures = self.constitution.figures
         draft = PolicyDraft(
             title=title, summary="What is shipped is known.", text=text, category=category,
-            priority=priority, rule=rule,
+            priority=priority, rule=rule, constitution=document,
         )  # fmt: skip
         async with self.unit(self.people["author"]) as unit:
             ref = await drafts.create(unit, figures, draft, submit=True)
@@ -130,6 +132,22 @@ class Assembly:
             async with self.unit(self.people[f"member{number}"]) as unit:
                 await ballots.cast(unit, ref, choice, digest)
         return ref
+
+    async def amend(self, old: str, new: str, title: str = "Amend the constitution") -> str:
+        """Enact an amendment of the document in force that puts `new` in place of `old`. Its policy's reference."""
+        return await self.enact(title, Category.CONSTITUTIONAL, document=await self.amended(old, new))
+
+    async def amended(self, old: str, new: str) -> DocumentDraft:
+        async with self.unit() as unit:
+            assert unit.constitution is not None and old in unit.constitution.text
+            return DocumentDraft(
+                text=unit.constitution.text.replace(old, new), base_sha256=unit.constitution_sha256
+            )
+
+    async def in_force(self) -> Constitution:
+        async with self.unit() as unit:
+            assert unit.constitution is not None
+            return unit.constitution
 
     async def suspend(self, ref: str, reason: str = "It does harm that nobody foresaw.") -> None:
         async with self.unit(self.people["gita"]) as unit:
