@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chain import claims as reading_chain
 from chain import listing, quantumagi, rpc
 from chain.checks import Check, Step, Verification, absent, holds, pending, same, step
-from chain.claims import Reading
+from chain.claims import AmendmentClaim, Reading, amendments_of
 from chain.config import ChainConfig
 from chain.onchain import (
     ON_CHAIN,
+    amended_since,
+    amendment_checks,
     constitution_checks,
     constitution_in,
     document_sha256,
@@ -44,6 +46,7 @@ class CheckpointClaims(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     verifier_key: str
     tree_root: bytes | None  # computed from the leaves' tiles; None where the tree is smaller
+    amendments: tuple[AmendmentClaim, ...] = ()  # all, oldest first
 
 
 async def claims(connection: AsyncConnection, anchor_id: UUID) -> CheckpointClaims:
@@ -62,6 +65,7 @@ async def claims(connection: AsyncConnection, anchor_id: UUID) -> CheckpointClai
         origin=log.origin,
         verifier_key=log.verifier_key,
         tree_root=root,
+        amendments=await amendments_of(connection),
     )
 
 
@@ -69,16 +73,17 @@ async def read(config: ChainConfig, claimed: CheckpointClaims) -> Reading:
     """Read the chain anew. Raises nothing: `problem` says what went wrong."""
     anchor = claimed.anchor
     lasting = _lasting_address(config.program_id, anchor) if anchor.durable else None
-    signatures = [anchor.signature] if rpc.is_signature(anchor.signature) else []
+    named = (anchor.signature, *(item.anchor.signature for item in claimed.amendments))
+    signatures = [signature for signature in named if rpc.is_signature(signature)]
     return await reading_chain.gather(config, lasting, signatures)
 
 
 def check(claimed: CheckpointClaims, reading: Reading, constitution: Constitution) -> Verification:
-    """Hold checkpoint, tree, transaction and accounts together, step by step."""
+    """Hold checkpoint, tree, transaction, accounts and the document it was signed under together, step by step."""
     steps = [
         _checkpoint_step(claimed),
         _action_step(claimed, constitution),
-        _constitution_step(reading, constitution),
+        _constitution_step(claimed, reading, constitution),
         _transaction_step(claimed, reading),
         _record_step(claimed, reading),
     ]
@@ -129,18 +134,19 @@ def _action_step(claimed: CheckpointClaims, constitution: Constitution) -> Step:
     )
 
 
-def _constitution_step(reading: Reading, constitution: Constitution) -> Step:
+def _constitution_step(claimed: CheckpointClaims, reading: Reading, constitution: Constitution) -> Step:
     digest = document_sha256(constitution)
-    checks = (
-        [absent("Constitution account", f"The chain could not be read: {reading.problem}")]
-        if reading.problem is not None
-        else constitution_checks(reading, digest)
-    )
+    if reading.problem is not None:
+        checks = [absent("Constitution account", f"The chain could not be read: {reading.problem}")]
+    else:
+        since = amended_since(claimed.amendments, digest)
+        checks = [check for item in since for check in amendment_checks(item, reading)]
+        checks += constitution_checks(reading, since[-1].sha256 if since else digest, since)
     address = str(quantumagi.constitution_address(reading.program_id))
     return step(
         "constitution",
         "The constitution",
-        "The account that names the authority holds the hash of our document.",
+        "The account that names the authority holds the hash of our document, or of the one that followed from it by vote.",
         checks,
         [],
         [link(reading, address, "The constitution account in a Solana explorer")],

@@ -5,6 +5,7 @@ Two sets of facts gathered apart from each other, for `verify.check` to hold tog
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chain import explorer, quantumagi, rpc
 from chain.config import ChainConfig
 from chain.rpc import Account, Landed
+from workflows.constitution.amendments import body_of, document
+from workflows.constitution.document import Constitution
 from workflows.errors import NotFound
 from workflows.kinds import (
     AnchorKind,
@@ -30,7 +33,18 @@ from workflows.kinds import (
     Priority,
     Strategy,
 )
-from workflows.storage.tables import anchor, ballot, elector, policy, policy_version, review, vote
+from workflows.policy_creation.views import AmendedDocument
+from workflows.storage.tables import (
+    amendment,
+    anchor,
+    audit_entry,
+    ballot,
+    elector,
+    policy,
+    policy_version,
+    review,
+    vote,
+)
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +61,7 @@ class VersionClaim(Facts):
     version_sha256: str
     rule: dict[str, Any] | None  # {engine, source, examples}, as it is hashed
     strategy: Strategy
+    constitution: AmendedDocument | None = None  # of an amendment
 
 
 class ReviewClaim(Facts):
@@ -96,6 +111,16 @@ class AnchorClaim(Facts):
     error: str | None
 
 
+class AmendmentClaim(Facts):
+    """A document that was adopted by a vote, with its anchor."""
+
+    number: int
+    sha256: str
+    previous_sha256: str
+    ref: str
+    anchor: AnchorClaim
+
+
 class Claims(Facts):
     """Everything stored that a stranger would want to see proven."""
 
@@ -110,6 +135,13 @@ class Claims(Facts):
     ballot: BallotClaim | None
     anchor: AnchorClaim | None
     deactivation: AnchorClaim | None
+    amendments: tuple[AmendmentClaim, ...] = ()  # all, oldest first
+    opened_under: bytes | None = None  # the constitution in force when the ballot opened, where it is kept
+
+    @property
+    def decided_under(self) -> str | None:
+        """The SHA-256 of the constitution in force when it was enacted."""
+        return self.anchor.constitution_sha256 if self.anchor else None
 
 
 class Reading(Facts):
@@ -154,6 +186,8 @@ async def claims(conn: AsyncConnection, ref: str) -> Claims:
         ballot=await _ballot(conn, of_version),
         anchor=anchors.get(AnchorKind.POLICY, (0, None))[1],
         deactivation=anchors.get(AnchorKind.DEACTIVATION, (0, None))[1],
+        amendments=await amendments_of(conn),
+        opened_under=await _opened_under(conn, ref, number),
     )
 
 
@@ -187,6 +221,13 @@ async def _version(conn: AsyncConnection, policy_id: UUID, number: int) -> Versi
         version_sha256=row["version_sha256"],
         rule=rule,
         strategy=Strategy(row["strategy"]),
+        constitution=AmendedDocument(
+            text=row["constitution_text"],
+            sha256=row["constitution_sha256"],
+            base_sha256=row["constitution_base_sha256"],
+        )
+        if row["constitution_text"] is not None
+        else None,
     )
 
 
@@ -234,16 +275,64 @@ async def _ballot(conn: AsyncConnection, of_version: dict[str, Any]) -> BallotCl
     )
 
 
+async def _opened_under(conn: AsyncConnection, ref: str, version: int) -> bytes | None:
+    """The document in force when the ballot on that version opened, as its entry names it; None where none is kept."""
+    statement = (
+        sa.select(audit_entry.c.body)
+        .where(audit_entry.c.subject == ref, audit_entry.c.type == "ballot.opened")
+        .order_by(audit_entry.c.number)
+    )
+    for body in (await conn.execute(statement)).scalars():
+        entry = json.loads(bytes(body))
+        if entry["payload"].get("version") == version:
+            return await body_of(conn, entry["constitution_sha256"])
+    return None
+
+
+async def amendments_of(conn: AsyncConnection) -> tuple[AmendmentClaim, ...]:
+    statement = (
+        sa.select(
+            anchor,
+            amendment.c.number,
+            amendment.c.sha256,
+            amendment.c.previous_sha256,
+            policy.c.ref,
+        )
+        .join(
+            anchor, (anchor.c.policy_id == amendment.c.policy_id) & (anchor.c.version == amendment.c.version)
+        )
+        .join(policy, policy.c.id == amendment.c.policy_id)
+        .where(anchor.c.kind == AnchorKind.CONSTITUTION)
+        .order_by(amendment.c.number)
+    )
+    return tuple(
+        AmendmentClaim(
+            number=row["number"],
+            sha256=row["sha256"],
+            previous_sha256=row["previous_sha256"],
+            ref=row["ref"],
+            anchor=_anchor_claim(row),
+        )
+        for row in await _all(conn, statement)
+    )
+
+
+async def decided_under(conn: AsyncConnection, current: Constitution, sha256: str | None) -> Constitution:
+    """The document of that hash, which was in force when something was decided; or else the one in force now."""
+    return (await document(conn, current, sha256) if sha256 else None) or current
+
+
+def _anchor_claim(row: sa.RowMapping) -> AnchorClaim:
+    fields = {key: row[key] for key in AnchorClaim.__struct_fields__}
+    fields["kind"], fields["state"] = AnchorKind(fields["kind"]), AnchorState(fields["state"])
+    fields["chain_policy_id"] = int(fields["chain_policy_id"])
+    return AnchorClaim(**fields)
+
+
 async def _anchors(conn: AsyncConnection, policy_id: UUID) -> dict[str, tuple[int, AnchorClaim]]:
     """By kind, with the version each is about."""
     rows = await _all(conn, sa.select(anchor).where(anchor.c.policy_id == policy_id))
-    found = {}
-    for row in rows:
-        fields = {key: row[key] for key in AnchorClaim.__struct_fields__}
-        fields["kind"], fields["state"] = AnchorKind(fields["kind"]), AnchorState(fields["state"])
-        fields["chain_policy_id"] = int(fields["chain_policy_id"])
-        found[fields["kind"]] = row["version"], AnchorClaim(**fields)
-    return found
+    return {AnchorKind(row["kind"]): (row["version"], _anchor_claim(row)) for row in rows}
 
 
 # The chain
@@ -310,5 +399,5 @@ def _address(claimed: Claims) -> Pubkey | None:
 
 
 def _signatures(claimed: Claims) -> list[str]:
-    anchors = (claimed.anchor, claimed.deactivation)
+    anchors = (claimed.anchor, claimed.deactivation, *(item.anchor for item in claimed.amendments))
     return [item.signature for item in anchors if item is not None and rpc.is_signature(item.signature)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chain.checks import Check, Step, holds, pending, same, step
-from chain.claims import Claims, OpeningClaim
+from chain.claims import Claims, OpeningClaim, VersionClaim
 from workflows.constitution.document import Constitution
 from workflows.kinds import BallotState, Choice, Decision, PolicyState
 from workflows.policy_creation import records
@@ -23,9 +23,20 @@ def text_step(claimed: Claims) -> Step:
         "text",
         "The text",
         "The text has the hash that stands beside it.",
-        [same("SHA-256 of the text", version.text_sha256, records.text_sha256(version.text))],
+        [
+            same("SHA-256 of the text", version.text_sha256, records.text_sha256(version.text)),
+            *_amended_checks(version),
+        ],
         [f"jq -j .text version.json | sha256sum, with version.json from {_version_url(claimed)}"],
     )
+
+
+def _amended_checks(version: VersionClaim) -> list[Check]:
+    amended = version.constitution
+    if amended is None:
+        return []
+    digest = records.text_sha256(amended.text)
+    return [same("SHA-256 of the amended constitution", amended.sha256, digest)]
 
 
 def _version_url(claimed: Claims) -> str:
@@ -35,6 +46,7 @@ def _version_url(claimed: Claims) -> str:
 def version_hash(claimed: Claims) -> str:
     """Recomputed from everything that is approved and voted on."""
     version = claimed.version
+    amended = version.constitution
     record = records.version_record(
         ref=claimed.ref,
         number=version.number,
@@ -43,6 +55,7 @@ def version_hash(claimed: Claims) -> str:
         category=version.category,
         text=version.text,
         rule=version.rule,
+        amends=amended and (records.text_sha256(amended.text), amended.base_sha256),
     )
     return records.sha256_hex(record)
 

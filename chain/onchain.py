@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from solders.pubkey import Pubkey
@@ -10,7 +12,7 @@ from solders.transaction import VersionedTransaction
 
 from chain import quantumagi
 from chain.checks import Check, Link, Step, absent, holds, pending, same, step
-from chain.claims import AnchorClaim, Claims, Reading
+from chain.claims import AmendmentClaim, AnchorClaim, Claims, Reading
 from chain.decided import NOT_ENACTED, rebuilt_record
 from chain.explorer import decode_transaction
 from chain.quantumagi import ConstitutionAccount, NotQuantumagi, PolicyAccount
@@ -21,6 +23,7 @@ from workflows.kinds import AnchorState, PolicyState
 from workflows.policy_creation import records
 
 ON_CHAIN = "On chain"
+UNDER_WAY = (AnchorState.QUEUED, AnchorState.SUBMITTED, AnchorState.CONFIRMED)
 
 
 # What keeps a step from being taken
@@ -56,7 +59,7 @@ def _not_final(claimed: Claims, reading: Reading) -> Check | None:
 def constitution_step(claimed: Claims, reading: Reading, constitution: Constitution) -> Step:
     digest = document_sha256(constitution)
     address = quantumagi.constitution_address(reading.program_id)
-    checks = [same("SHA-256 of the document in force", constitution.sha256, digest)]
+    checks = [same("SHA-256 of the document", constitution.sha256, digest)]
     if constitution.problem:
         checks.append(holds("The document's hash", False, constitution.problem))
     if claimed.anchor is not None:
@@ -66,11 +69,14 @@ def constitution_step(claimed: Claims, reading: Reading, constitution: Constitut
     if reading.problem is not None:
         checks.append(absent("Constitution account", f"The chain could not be read: {reading.problem}"))
     else:
-        checks += constitution_checks(reading, digest)
+        since = amended_since(claimed.amendments, digest)
+        checks += [check for item in since for check in amendment_checks(item, reading)]
+        checks += constitution_checks(reading, since[-1].sha256 if since else digest, since)
     return step(
         "constitution",
         "The constitution",
-        "The document's bytes, the decision and the constitution account on chain have one and the same hash.",
+        "The document's bytes and the decision have one hash, and the constitution account on chain holds it, or that of "
+        "the document that followed from it by vote after vote.",
         checks,
         [
             "curl -s <this portal>/api/v1/constitution/document | sha256sum, and compare with the account's hash."
@@ -83,12 +89,67 @@ def document_sha256(constitution: Constitution) -> str:
     return hashlib.sha256(constitution.body).hexdigest()
 
 
-def constitution_checks(reading: Reading, digest: str) -> list[Check]:
-    """Whether the constitution account is there, is active and holds this digest."""
+def amended_since(all_of_them: Sequence[AmendmentClaim], digest: str) -> list[AmendmentClaim]:
+    """The amendments that came after the document of that hash, oldest first; none where it is in force."""
+    if all_of_them and all_of_them[-1].sha256 == digest:
+        return []
+    first = next((place for place, item in enumerate(all_of_them) if item.previous_sha256 == digest), None)
+    return list(all_of_them[first:]) if first is not None else []
+
+
+def amendment_checks(item: AmendmentClaim, reading: Reading) -> list[Check]:
+    """Whether the authority put this document's hash in place of the one before, and stored and chain say the same."""
+    what = f"Amendment {item.number} ({item.ref})"
+    if unfinished := _unfinished(item.anchor):
+        return [unfinished]
+    if item.anchor.transaction is None:
+        return [absent(what, "the node no longer had the transaction that wrote it.")]
+    memo = records.constitution_memo(
+        ref=item.ref,
+        version=_version_of(item),
+        sha256=item.sha256,
+        previous_sha256=item.previous_sha256,
+    )
+    checks, landed = sent_checks(item.anchor, reading, memo)
+    if landed is None:
+        return checks
+    transaction = parsed(landed.raw)
+    if transaction is None:
+        return [*checks, holds(what, False, "the node's bytes are no transaction.")]
+    done = {step["instruction"]: step for step in decode_transaction(reading.program_id, transaction)}
+    update = done.get("update_constitution")
+    address = quantumagi.constitution_address(reading.program_id)
+    checks += [
+        same(f"{what}: account", address, _account_of(update), actual_label=ON_CHAIN),
+        same(
+            f"{what}: hash",
+            item.sha256,
+            update["args"]["new_hash"] if update else None,
+            actual_label=ON_CHAIN,
+        ),
+    ]
+    if (constitution := constitution_in(reading)) is not None:
+        signer = transaction.message.account_keys[0]
+        checks.append(same(f"{what}: signed by", constitution.authority, signer, "Authority", ON_CHAIN))
+    return checks
+
+
+def _version_of(item: AmendmentClaim) -> int:
+    try:
+        return int(json.loads(item.anchor.record)["version"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def constitution_checks(reading: Reading, digest: str, since: Sequence[AmendmentClaim] = ()) -> list[Check]:
+    """Whether the constitution account is there, is active and holds this digest, or that of one on its way to it."""
     found = constitution_in(reading)
     if found is None:
         address = quantumagi.constitution_address(reading.program_id)
         return [holds("Constitution account", False, f"{address} holds no constitution of the program.")]
+    on_its_way = any(item.anchor.state in UNDER_WAY for item in since)
+    if on_its_way and found.hash.hex() in [item.previous_sha256 for item in since]:
+        return [pending("Hash in the constitution account", "An amendment is on its way to it.")]
     return [
         same("Hash in the constitution account", found.hash.hex(), digest, ON_CHAIN),
         holds("Constitution account", found.is_active, "it has to be active."),
@@ -223,11 +284,7 @@ def _activity_check(claimed: Claims, policy: PolicyAccount) -> Check:
     runs = policy.deactivated_at is None and policy.is_active and policy.enacted_at is not None
     if claimed.state != PolicyState.SUSPENDED:
         return holds("In force", runs, "it is in force here, so it has to be active on chain.")
-    on_its_way = claimed.deactivation is not None and claimed.deactivation.state in (
-        AnchorState.QUEUED,
-        AnchorState.SUBMITTED,
-        AnchorState.CONFIRMED,
-    )
+    on_its_way = claimed.deactivation is not None and claimed.deactivation.state in UNDER_WAY
     if runs and on_its_way:
         return pending(
             "Suspended", "It is suspended here, and its deactivation is not finalized on chain yet."
@@ -277,19 +334,21 @@ def suspension_step(claimed: Claims, reading: Reading, constitution: Constitutio
 def _suspension_checks(
     claimed: Claims, anchor: AnchorClaim, reading: Reading, constitution: Constitution
 ) -> list[Check]:
-    enacted = claimed.anchor
+    enacted, digest = claimed.anchor, document_sha256(constitution)
+    if anchor.constitution_sha256 in [item.sha256 for item in amended_since(claimed.amendments, digest)]:
+        digest = anchor.constitution_sha256  # suspended under a later document than it was enacted under
     rebuilt = records.deactivation_record(
         ref=claimed.ref,
         version=claimed.version.number,
         policy_record_sha256=records.sha256_hex(enacted.record) if enacted else "",
         reason=claimed.state_reason or "",
-        constitution_sha256=document_sha256(constitution),
+        constitution_sha256=digest,
     )
     memo = records.deactivation_memo(
         ref=claimed.ref,
         version=claimed.version.number,
         record_hash=records.sha256_hex(rebuilt),
-        constitution_sha256=document_sha256(constitution),
+        constitution_sha256=digest,
     )
     checks = [
         same("The stored record", anchor.record, rebuilt, "Stored", "Rebuilt"),

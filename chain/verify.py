@@ -12,20 +12,31 @@ from typing import Any
 
 from chain import decided, onchain
 from chain.checks import Step, Verification
-from chain.claims import Claims, Reading, claims, read
-from workflows.constitution.document import Constitution
+from chain.claims import Claims, Reading, claims, decided_under, read
+from workflows.constitution.document import Constitution, of_bytes
 from workflows.kinds import PolicyState
 
-__all__ = ["Claims", "Reading", "Step", "Verification", "check", "claims", "conclude", "read"]
+__all__ = [
+    "Claims",
+    "Reading",
+    "Step",
+    "Verification",
+    "check",
+    "claims",
+    "conclude",
+    "decided_under",
+    "read",
+]
 
 
 def check(claimed: Claims, reading: Reading, constitution: Constitution) -> Verification:
-    """Hold the claims, the chain and the document in force together, step by step."""
+    """Hold the claims, the chain and the document it was decided under (or, before that, the one in force) together."""
+    opened = of_bytes(claimed.opened_under, "constitution.md") if claimed.opened_under else constitution
     steps = [
         decided.text_step(claimed),
         decided.version_step(claimed),
-        decided.reviews_step(claimed, constitution),
-        decided.ballot_step(claimed, constitution),
+        decided.reviews_step(claimed, opened),
+        decided.ballot_step(claimed, opened),
         onchain.constitution_step(claimed, reading, constitution),
         onchain.record_step(claimed, reading, constitution),
         onchain.account_step(claimed, reading),

@@ -96,12 +96,14 @@ async def verify_anchor(
         ref = (await queries.anchor(reader, anchor_id)).ref
         if ref is None:
             checkpoint = await checkpoint_verify.claims(reader, anchor_id)
+            under = await verify.decided_under(reader, constitution, checkpoint.anchor.constitution_sha256)
         else:
             claims = await verify.claims(reader, ref)
+            under = await verify.decided_under(reader, constitution, claims.decided_under)
     if ref is None:
         reading = await checkpoint_verify.read(chain_config, checkpoint)
-        return checkpoint_verify.check(checkpoint, reading, constitution)
-    return verify.check(claims, await verify.read(chain_config, claims), constitution)
+        return checkpoint_verify.check(checkpoint, reading, under)
+    return verify.check(claims, await verify.read(chain_config, claims), under)
 
 
 @get(
@@ -121,7 +123,8 @@ async def verify_policy(
 ) -> Verification:
     async with begin_read(services(request).engine) as reader:
         claims = await verify.claims(reader, ref)
-    return verify.check(claims, await verify.read(chain_config, claims), constitution)
+        under = await verify.decided_under(reader, constitution, claims.decided_under)
+    return verify.check(claims, await verify.read(chain_config, claims), under)
 
 
 @post(

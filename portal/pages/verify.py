@@ -39,8 +39,9 @@ async def show(
     async with begin_read(services(request).engine) as reader:
         policy = await queries.policy(reader, constitution.figures, ref)
         claimed = await verify.claims(reader, ref)
+        under = await verify.decided_under(reader, constitution, claimed.decided_under)
     reading = await verify.read(chain_config, claimed)
-    found = verify.check(claimed, reading, constitution)
+    found = verify.check(claimed, reading, under)
     state, verdict = TITLES[found.overall]
     return page(
         request,
