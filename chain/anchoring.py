@@ -16,7 +16,6 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -28,10 +27,11 @@ from solders.transaction import VersionedTransaction
 from solders.transaction_status import TransactionErrorFieldless
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chain import checkpointing, inspection, quantumagi, queue, rpc
+from chain import checkpointing, inspection, quantumagi, queue, resets, rpc
 from chain.checkpointing import Place
 from chain.config import AnchorPolicy, ChainConfig
 from chain.explorer import decode_transaction
+from chain.ground import Ground, amendments_in, ground_of
 from chain.inspection import Verdict
 from chain.planning import Build, Done, Impossible, Plan, Wait, is_done, plan, plan_amendment, plan_checkpoint
 from chain.queue import Signed
@@ -41,12 +41,9 @@ from chain.rows import (
     CheckpointRow,
     ConstitutionRow,
     PolicyRow,
-    finalized_amendments,
-    finalized_policies,
     open_rows,
 )
 from chain.rpc import Account, Node, NodeRefused, Status, Unreachable
-from workflows.constitution import amendments
 from workflows.constitution.document import Constitution
 from workflows.kinds import AnchorKind, AnchorState
 from workflows.policy_creation.records import chain_policy_id
@@ -60,31 +57,10 @@ log = structlog.get_logger(__name__)
 LOCK = 0x41434753_414E4348  # "ACGSANCH": one worker at a time
 PER_PASS = 25  # signed in one pass, so that a long queue does not outlive its blockhash
 INSPECTION_LASTS = timedelta(seconds=10)  # where there is nothing to sign
-CHECKED_FOR_RESET = 100  # of the newest policies' anchors: a reset takes them all
-DURABLE_CHECKED_FOR_RESET = 3  # of the newest durable checkpoints
 BLOCKHASH_LIFE = 150  # blocks
 BLOCKED_PAUSE = 5.0  # seconds
 # Errors that say something of the constitution account, which the next inspection will put better.
 CONSTITUTION_ERRORS = frozenset({6000, 6003})
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What is governed by: the document in force, and the hashes of all, the one founded on first, the one in force last."""
-
-    constitution: Constitution
-    documents: tuple[str, ...]
-
-    @property
-    def earlier(self) -> tuple[str, ...]:
-        return self.documents[:-1]
-
-
-async def _ground(unit: Unit, configured: Constitution) -> Ground:
-    steps = await amendments.adopted(unit.connection)
-    current = unit.constitution or configured
-    documents = (steps[0].previous_sha256, *(step.sha256 for step in steps)) if steps else (current.sha256,)
-    return Ground(current, documents)
 
 
 async def run(
@@ -98,7 +74,7 @@ async def run(
     policy = policy or AnchorPolicy()
     async with units() as unit:
         engine = unit.connection.engine
-        ground = await _ground(unit, constitution)
+        ground = await ground_of(unit, constitution)
         rows = await open_rows(unit)
         await checkpointing.watch(unit, policy)
     async with _only_worker(engine) as alone:
@@ -117,7 +93,7 @@ async def run(
 async def inspect(units: Units, config: ChainConfig, constitution: Constitution) -> Verdict | None:
     """Look at the chain and store what was seen; None when the node is away (which is stored as well)."""
     async with units() as unit:
-        ground = await _ground(unit, constitution)
+        ground = await ground_of(unit, constitution)
         rows = await open_rows(unit)
     try:
         async with rpc.connect(config) as node:
@@ -131,7 +107,7 @@ async def inspect(units: Units, config: ChainConfig, constitution: Constitution)
 async def _inspect(
     units: Units, node: Node, config: ChainConfig, ground: Ground, rows: Sequence[AnyRow]
 ) -> Verdict:
-    amending = bool(_amendments(rows))
+    amending = bool(amendments_in(rows))
 
     async def judged() -> Verdict:
         seen = await inspection.look(node, config)
@@ -145,11 +121,6 @@ async def _inspect(
     async with units() as unit:
         await inspection.store(unit, verdict)
     return verdict
-
-
-def _amendments(rows: Sequence[AnyRow]) -> list[ConstitutionRow]:
-    """In the order in which they are to be written."""
-    return sorted((row for row in rows if isinstance(row, ConstitutionRow)), key=lambda row: row.number)
 
 
 @asynccontextmanager
@@ -186,7 +157,7 @@ async def _pass(
     verdict = None
     if waiting or not fresh:
         verdict = await _inspect(units, node, config, ground, rows)
-        if await _find_reset(units, node, config, ground, rows, verdict):
+        if await resets.find(units, node, config, ground, rows, verdict):
             return _pace(config)
     may_anchor = verdict.may_anchor if verdict else bool(known and known["may_anchor"])
     may_amend = verdict.may_amend if verdict else bool(known and known["reason_code"] == inspection.BEHIND)
@@ -231,71 +202,6 @@ async def _each(rows: Sequence[AnyRow], step: Callable[[AnyRow], Awaitable[None]
             # As text: a log that prints the variables of each frame would print the authority's key.
             trace = "".join(traceback.format_exception(error))
             log.error("anchor_step_failed", anchor=str(row.id), of=row.name, state=row.state, trace=trace)
-
-
-# Reset
-
-
-async def _find_reset(
-    units: Units, node: Node, config: ChainConfig, ground: Ground, rows: list[AnyRow], verdict: Verdict
-) -> bool:
-    """Queue anew what this cluster has lost. True when anything was.
-
-    Lost is what was sent to another genesis, and a finalized account that a node past its slot does not have.
-    """
-    place = Place(config, verdict.seen["genesis_hash"])
-    async with units() as unit:
-        finals = await finalized_policies(unit, config, CHECKED_FOR_RESET)
-        amended = await finalized_amendments(unit, config)
-        expected = [
-            (row.account, row.slot)
-            for row in finals
-            if row.genesis_hash == place.genesis_hash and row.account
-        ]
-        durable = await checkpointing.newest_durable(unit, place, DURABLE_CHECKED_FOR_RESET)
-        since = await checkpointing.newest_slot(unit, place)
-    audit = [(str(quantumagi.audit_address(config.program_id)), since)] if since is not None else []
-    missing = await _missing(node, [*expected, *durable, *audit])
-    lost = [row for row in rows if row.state in SENT and row.genesis_hash != place.genesis_hash]
-    lost += [row for row in finals if row.genesis_hash != place.genesis_hash or row.account in missing]
-    lost += _taken_back(ground, amended, verdict) if not _amendments(rows) else []
-    for row in lost:
-        async with units() as unit:
-            await queue.reset(unit, row)
-    # Nothing of the program's closes an account: where one is gone, the ledger was taken back to before its slot.
-    gone = [slot for account, slot in durable if account in missing]
-    gone += [0 for account, _ in audit if account in missing]
-    async with units() as unit:
-        marked = await checkpointing.mark_lost(unit, place, from_slot=min(gone, default=None))
-    return bool(lost) or marked > 0
-
-
-def _taken_back(ground: Ground, amended: list[ConstitutionRow], verdict: Verdict) -> list[AnyRow]:
-    """Amendments that stood on another genesis, or that the constitution account, back at an earlier one, has lost."""
-    genesis_hash, slot = verdict.seen["genesis_hash"], verdict.seen["slot"]
-    held = verdict.seen["constitution"].get("hash")
-    at = max((place for place, sha256 in enumerate(ground.earlier) if sha256 == held), default=None)
-    back = at is not None and held != ground.constitution.sha256
-    return [
-        row
-        for row in amended
-        if row.genesis_hash != genesis_hash
-        or (back and at is not None and row.number > at and (row.slot or 0) <= slot)
-    ]
-
-
-async def _missing(node: Node, expected: list[tuple[str, int | None]]) -> set[str]:
-    """Those of the accounts, each with the slot since which it was there, that a node past that slot does not have."""
-    if not expected:
-        return set()
-    at = await node.slot(Finalized)
-    addresses = [Pubkey.from_string(account) for account, _ in expected]
-    found = await node.accounts(addresses, Finalized, with_data=False)
-    return {
-        account
-        for (account, slot), there in zip(expected, found, strict=True)
-        if there is None and slot is not None and slot <= at
-    }
 
 
 # What was sent
@@ -378,7 +284,7 @@ async def _submit_amendment(
 ) -> None:
     """The oldest amendment that is not final; the next one follows when it is, so that the account has gone through all."""
     async with units() as unit:
-        rows = _amendments(await open_rows(unit))
+        rows = amendments_in(await open_rows(unit))
         rows = [row for row in rows[:1] if row.state == AnchorState.QUEUED and row.due(unit.now)]
     account = await node.account(quantumagi.constitution_address(config.program_id), Confirmed)
 

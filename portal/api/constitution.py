@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from portal.api.answers import Items, fresh, problems
 from portal.api.http import tagged
 from portal.auth.guards import public
-from workflows.constitution import conformance
+from workflows.constitution import amendments, conformance
 from workflows.constitution.clauses import clauses
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
+from workflows.constitution.principles import Principle
 from workflows.errors import NotFound
-from workflows.storage.tables import chain_status, constitution_document
+from workflows.storage.tables import chain_status
 
 PATH = "/api/v1/constitution"
 TAGS = ["Constitution"]
@@ -51,7 +52,10 @@ class ConstitutionView(msgspec.Struct, frozen=True):
     problem: str | None
     figures: Figures
     figures_problem: str | None
+    principles: tuple[Principle, ...]
+    principles_problem: str | None
     chain: OnChain
+    documents: list[amendments.Document]  # every one there was, the one in force first
     links: dict[str, str]
 
 
@@ -62,7 +66,7 @@ class ConstitutionView(msgspec.Struct, frozen=True):
     tags=TAGS,
     summary="Read the constitution",
     description="The document the portal governs by, its SHA-256 and how it was hashed, the figures with the article "
-    "each stands in, and whether the constitution account on chain holds the same hash. `problem` says why it is not "
+    "each stands in, the principles, every document there was with the policy that adopted it and its transaction, and whether the constitution account on chain holds the same hash. `problem` says why it is not "
     "the expected document, where it is not.",
     responses=problems(),
 )
@@ -81,7 +85,10 @@ async def read(
         problem=constitution.problem,
         figures=constitution.figures,
         figures_problem=constitution.figures_problem,
+        principles=constitution.principles,
+        principles_problem=constitution.principles_problem,
         chain=await _on_chain(reader, constitution),
+        documents=await amendments.history(reader, constitution),
         links={
             "self": PATH,
             "document": f"{PATH}/document",
@@ -139,8 +146,7 @@ async def earlier(
 ) -> Response[bytes]:
     if sha256 == constitution.sha256:
         return _bytes(request, constitution.body, sha256)
-    statement = sa.select(constitution_document.c.body).where(constitution_document.c.sha256 == sha256)
-    body = (await reader.execute(statement)).scalar_one_or_none()
+    body = await amendments.body_of(reader, sha256)
     if body is None:
         raise NotFound(f"No constitution with the SHA-256 {sha256} was ever in force here.")
     return _bytes(request, body, sha256)

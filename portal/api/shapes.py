@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from portal.api.bodies import SAID, SHA256, Input
+from workflows.constitution.amendments import MOST as MOST_OF_CONSTITUTION
 from workflows.kinds import (
     Category,
     Choice,
@@ -27,6 +28,7 @@ from workflows.policy_creation.loading import REASON_LIMIT
 from workflows.policy_creation.views import (
     AnchorView,
     BallotView,
+    DocumentDraft,
     PolicyDraft,
     Progress,
     ReceiptView,
@@ -117,6 +119,28 @@ class RuleIn(Input):
     ] = msgspec.field(default_factory=list)
 
 
+class DocumentIn(Input):
+    """An amended constitution: the whole document, and which one it was written against."""
+
+    text: Annotated[
+        str,
+        Meta(
+            description="The amended document, whole. Line ends are kept as LF, with one at the end.",
+            pattern=SAID,
+            max_length=MOST_OF_CONSTITUTION,
+        ),
+    ]
+    base_sha256: Annotated[
+        str,
+        Meta(
+            pattern=SHA256,
+            description="SHA-256 of the document in force that it was written against, as /api/v1/constitution says it; "
+            "where another one is in force meanwhile, the answer is 409 `constitution_changed`.",
+            examples=[_VERSION],
+        ),
+    ]
+
+
 class DraftIn(Input):
     """A policy as its author writes it."""
 
@@ -160,12 +184,21 @@ class DraftIn(Input):
     change_note: Annotated[
         str, Meta(description="What changed against the version before.", max_length=LIMITS["change_note"])
     ] = ""
+    constitution: Annotated[
+        DocumentIn | None,
+        Meta(description="The amended constitution; only with the category constitutional (§ 10.1)."),
+    ] = None
 
     def draft(self) -> PolicyDraft:
         """As the core takes it."""
         rule = msgspec.convert(msgspec.to_builtins(self.rule), RuleDraft) if self.rule else None
-        names = [name for name in PolicyDraft.__struct_fields__ if name != "rule"]
-        return PolicyDraft(rule=rule, **{name: getattr(self, name) for name in names})
+        document = (
+            DocumentDraft(text=self.constitution.text, base_sha256=self.constitution.base_sha256)
+            if self.constitution
+            else None
+        )
+        names = [name for name in PolicyDraft.__struct_fields__ if name not in ("rule", "constitution")]
+        return PolicyDraft(rule=rule, constitution=document, **{name: getattr(self, name) for name in names})
 
 
 class PolicyIn(DraftIn):

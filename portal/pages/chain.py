@@ -14,8 +14,10 @@ from chain.config import ChainConfig
 from portal.api.anchors import explorable
 from portal.api.chain import listed
 from portal.auth.guards import public
+from portal.pages.constitution import explorer_urls
 from portal.pages.render import page
 from workflows.audit_transparency.anchors import oldest_unanchored
+from workflows.constitution import amendments
 from workflows.constitution.document import Constitution
 from workflows.policy_creation import queries
 from workflows.storage.tables import chain_status
@@ -35,6 +37,7 @@ async def show(
     oldest = await oldest_unanchored(reader)
     status = (await reader.execute(sa.select(chain_status))).mappings().one_or_none()
     seen = status["seen"] if status else {}
+    documents = await amendments.history(reader, constitution)
     return page(
         request,
         "pages/chain/status.html",
@@ -44,6 +47,8 @@ async def show(
         governing=constitution,
         anchors=msgspec.structs.replace(found, items=explorable(chain_config, found.items)),
         oldest=oldest,
+        documents=documents,
+        explorer_urls=explorer_urls(chain_config, documents),
         explorer_links=_links(chain_config, seen),
     )
 

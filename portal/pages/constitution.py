@@ -10,9 +10,11 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from chain import explorer
+from chain.config import ChainConfig
 from portal.auth.guards import public
 from portal.pages.render import page
-from workflows.constitution import conformance
+from workflows.constitution import amendments, conformance
 from workflows.constitution.clauses import clauses
 from workflows.constitution.document import Constitution
 from workflows.markdown import to_html
@@ -46,12 +48,20 @@ def figures_of(constitution: Constitution) -> list[dict[str, object]]:
     ]
 
 
+def explorer_urls(config: ChainConfig, documents: list[amendments.Document]) -> dict[str, str | None]:
+    """Where a Solana explorer shows the transaction of each amendment, by its signature."""
+    signatures = [item.signature for item in documents if item.signature]
+    return {signature: explorer.transaction_url(config, signature) for signature in signatures}
+
+
 @get("/constitution", guards=[public], include_in_schema=False)
 async def show(
     request: Request,
     reader: NamedDependency[AsyncConnection],
     constitution: NamedDependency[Constitution],
+    chain_config: NamedDependency[ChainConfig],
 ) -> Response:
+    documents = await amendments.history(reader, constitution)
     status = (await reader.execute(sa.select(chain_status))).mappings().one_or_none()
     return page(
         request,
@@ -61,6 +71,8 @@ async def show(
         governing=constitution,
         figures=figures_of(constitution),
         chain=status,
+        documents=documents,
+        explorer_urls=explorer_urls(chain_config, documents),
     )
 
 

@@ -13,6 +13,7 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public, requires
+from portal.pages import amending
 from portal.pages.forms import form
 from portal.pages.policies import one_of
 from portal.pages.refusals import attempt, field_errors
@@ -43,6 +44,7 @@ FIELDS = (
     "rule_examples",
     "change_note",
     "revision",
+    *amending.FIELDS,
 )
 Values = dict[str, str]
 SIGNED_OUT = {
@@ -85,6 +87,8 @@ async def create(
     except Invalid as refusal:
         errors = field_errors(refusal, "text")
         return _page(request, figures, actor, None, values, status=422, errors=errors, report=report)
+    except Conflict as refusal:
+        return _amended_meanwhile(request, actor, None, values, refusal)
     done = "is submitted. Reviewers can read it now." if wish == "submit" else "is kept as a draft."
     return see_other(f"/policies/{ref}", ("success", f"{ref} {done}"))
 
@@ -142,7 +146,7 @@ async def amend(
             return show(status=422, errors=field_errors(refusal, "text"))
         except Conflict as refusal:
             if refusal.code != "stale_revision":
-                raise
+                return _amended_meanwhile(request, actor, policy, values, refusal)
             return _stale(request, figures, actor, policy, values)
     return see_other(f"/policies/{ref}", ("success", said))
 
@@ -214,6 +218,17 @@ def _stale(
     return _page(request, figures, actor, policy, current, status=409, notice=notice)
 
 
+def _amended_meanwhile(
+    request: Request, actor: Actor | None, policy: PolicyView | None, values: Values, refusal: Conflict
+) -> Response:
+    """The constitution was amended while its amendment was written; any other conflict is raised again."""
+    if refusal.code != "constitution_changed":
+        raise refusal
+    governing = services(request).constitution
+    current, notice = amending.outdated(values, governing, refusal)
+    return _page(request, governing.figures, actor, policy, current, status=409, notice=notice)
+
+
 @post("/policies/{ref:str}/submit", guards=[requires(may_propose)], status_code=303)
 async def submit(
     request: Request,
@@ -256,6 +271,7 @@ def _values_of(policy: PolicyView) -> Values:
         else "",
         "change_note": version.change_note if policy.state == PolicyState.DRAFT else "",
         "revision": str(policy.revision),
+        **amending.values_of(version),
     }
 
 
@@ -276,6 +292,7 @@ def _draft(values: Values) -> tuple[PolicyDraft, list[FieldError]]:
         rule=rule,
         emergency=values["emergency"] == "true",
         change_note=values["change_note"],
+        constitution=amending.document(values),
     )
     return draft, errors + rule_errors
 
@@ -345,6 +362,7 @@ def _page(
     report: rules.Report | None = None,
     unjudged: str = "",
 ) -> Response:
+    governing = services(request).constitution
     heading, lead = "Write a policy", "What is submitted does not change any more; you can still amend it."
     if policy and policy.state == PolicyState.DRAFT:
         heading = f"Go on writing {policy.ref}"
@@ -360,7 +378,8 @@ def _page(
         lead=lead,
         action=f"/policies/{policy.ref}/edit" if policy else "/policies",
         policy=policy,
-        values=values,
+        values=amending.prefilled(values, governing),
+        amendment=amending.previewed(values, governing) if previewed else None,
         errors=errors or {},
         notice=notice,
         may_emergency=bool(may_declare_emergency(actor)) or values["emergency"] == "true",

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from chain import explorer
 from chain.config import ChainConfig
 from portal.auth.guards import public, requires
-from portal.pages import proposal
+from portal.pages import amending, proposal
 from portal.pages.forms import form
 from portal.pages.refusals import attempt, field_errors
 from portal.pages.render import fragment, page, see_other
@@ -139,6 +139,7 @@ async def text(
         "Text",
         version=policy.version,
         html=html,
+        amendment=await amending.of(reader, constitution, policy),
         preview=policy,
         problem="",
     )
@@ -156,7 +157,9 @@ async def version(
     policy = await queries.policy(reader, constitution.figures, ref)
     found = await queries.version(reader, ref, number)
     word = f"Version {number}"
-    return show(request, "version", policy, actor, "changes", word, version=found, html=to_html(found.text))
+    amended = await amending.of(reader, constitution, policy, found)
+    shown = {"version": found, "html": to_html(found.text), "amendment": amended}
+    return show(request, "version", policy, actor, "changes", word, **shown)
 
 
 @get("/policies/{ref:str}/changes", guards=[public])
@@ -174,10 +177,13 @@ async def changes(
         to = _version_number(request, "to", policy.version.number)
         from_ = _version_number(request, "from", max(to - 1, 1))
         diff = await queries.diff(reader, ref, from_, to)
-    shown = proposal.changes(diff) if diff else []
-    return show(
-        request, "changes", policy, actor, "changes", "Changes", versions=versions, diff=diff, changes=shown
-    )
+    shown = {
+        "versions": versions,
+        "diff": diff,
+        "changes": proposal.changes(diff) if diff else [],
+        "amendment": await amending.of(reader, constitution, policy),
+    }
+    return show(request, "changes", policy, actor, "changes", "Changes", **shown)
 
 
 def _version_number(request: Request, name: str, default: int) -> int:

@@ -8,13 +8,12 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public, requires
-from portal.pages import proposal
+from portal.pages import amending, proposal
 from portal.pages.forms import form
 from portal.pages.policies import one_of, show
 from portal.pages.refusals import attempt, field_errors
 from portal.pages.render import page, see_other
 from workflows.constitution.document import Constitution
-from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, FieldError, Invalid
 from workflows.kinds import Decision, PolicyState
 from workflows.markdown import to_html
@@ -49,7 +48,7 @@ async def reviewed(
     constitution: NamedDependency[Constitution],
     actor: NamedDependency[Actor | None],
 ) -> Response:
-    return await _show(request, reader, constitution.figures, ref, actor)
+    return await _show(request, reader, constitution, ref, actor)
 
 
 @post("/policies/{ref:str}/reviews", guards=[requires(may_review_others)], status_code=303)
@@ -77,7 +76,7 @@ async def decide(
     except (Invalid, Conflict) as refusal:
         if isinstance(refusal, Conflict) and refusal.code != "stale_version":
             raise
-        return await _show(request, unit.connection, constitution.figures, ref, actor, values, refusal)
+        return await _show(request, unit.connection, constitution, ref, actor, values, refusal)
     said = SAID[decision]
     if decision == Decision.APPROVE:
         said += " The review is complete." if progress.complete else f" {progress.missing}"
@@ -87,7 +86,7 @@ async def decide(
 async def _show(
     request: Request,
     connection: AsyncConnection,
-    figures: Figures,
+    constitution: Constitution,
     ref: str,
     actor: Actor | None,
     values: dict[str, str] | None = None,
@@ -95,7 +94,7 @@ async def _show(
 ) -> Response:
     """The tab; after a refusal with the reason that was given. A stale reading must be decided anew."""
     stale = refusal if isinstance(refusal, Conflict) else None
-    policy = await queries.policy(connection, figures, ref)
+    policy = await queries.policy(connection, constitution.figures, ref)
     given = await queries.reviews(connection, ref)
     version = policy.version
     return show(
@@ -106,6 +105,7 @@ async def _show(
         "review",
         "Review",
         reviews=given,
+        amendment=await amending.of(connection, constitution, policy),
         html=to_html(version.text) if version.rule else None,
         checked=await enforcement.checked(connection, version.version_sha256) if version.rule else None,
         may_decide=proposal.may_review_now(policy, actor, given),

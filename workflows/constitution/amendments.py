@@ -48,6 +48,22 @@ class Adopted(msgspec.Struct, frozen=True):
     adopted_at: datetime
 
 
+class Document(msgspec.Struct, frozen=True, kw_only=True):
+    """A document of the history: the one founded on has number 0, and no policy. `state` is its anchor's."""
+
+    number: int
+    sha256: str
+    in_force: bool
+    ref: str | None = None
+    version: int | None = None
+    title: str | None = None
+    adopted_at: datetime | None = None
+    state: AnchorState | None = None
+    signature: str | None = None
+    slot: int | None = None
+    finalized_at: datetime | None = None
+
+
 # What a document must be
 
 
@@ -165,6 +181,27 @@ async def adopted(connection: AsyncConnection) -> list[Adopted]:
     )
     rows = (await connection.execute(statement)).mappings()
     return [Adopted(**{name: row[name] for name in Adopted.__struct_fields__}) for row in rows]
+
+
+async def history(connection: AsyncConnection, current: Constitution) -> list[Document]:
+    """Every document there was, the one in force first."""
+    steps = await adopted(connection)
+    if not steps:
+        return [Document(number=0, sha256=current.sha256, in_force=True)]
+    anchors = sa.select(
+        amendment.c.number, anchor.c.state, anchor.c.signature, anchor.c.slot, anchor.c.finalized_at
+    ).join(anchor, (anchor.c.policy_id == amendment.c.policy_id) & (anchor.c.version == amendment.c.version))
+    of_amendments = anchors.where(anchor.c.kind == AnchorKind.CONSTITUTION)
+    stands = {row["number"]: dict(row) for row in (await connection.execute(of_amendments)).mappings()}
+    found = [Document(number=0, sha256=steps[0].previous_sha256, in_force=False)]
+    for step in steps:
+        own = {
+            name: getattr(step, name)
+            for name in ("number", "sha256", "ref", "version", "title", "adopted_at")
+        }
+        where = {key: value for key, value in stands.get(step.number, {}).items() if key != "number"}
+        found.append(Document(**own, **where, in_force=step is steps[-1]))
+    return found[::-1]
 
 
 async def body_of(connection: AsyncConnection, sha256: str) -> bytes | None:

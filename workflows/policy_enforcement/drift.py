@@ -40,7 +40,9 @@ async def look(rulebook: Rulebook, figures: Figures) -> list[str]:
         if finding is not None:
             async with rulebook.units() as unit:
                 finding = msgspec.structs.replace(finding, at=unit.now)
-                now = unit.constitution.figures if unit.constitution else figures  # it may have been amended since
+                now = (
+                    unit.constitution.figures if unit.constitution else figures
+                )  # it may have been amended since
                 if ref := await violations.put_on_record(unit, now, finding):
                     found.append(ref)
     return found

@@ -326,7 +326,7 @@ async def chain(scope: Scope, counts: Counts) -> Part:
     )
     found = {row.kind: row for row in rows}
     named = (("policy", "Policies written to Solana"), ("deactivation", "Suspensions written to Solana"),
-             ("checkpoint", "Heads of the log written to Solana"))  # fmt: skip
+             ("constitution", "Amended constitutions written to Solana"), ("checkpoint", "Heads of the log written to Solana"))  # fmt: skip
     figures = [
         Figure(
             key=kind,
