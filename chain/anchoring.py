@@ -27,7 +27,7 @@ from solders.transaction import VersionedTransaction
 from solders.transaction_status import TransactionErrorFieldless
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from chain import checkpointing, inspection, quantumagi, queue, resets, rpc
+from chain import checkpointing, compliance, inspection, quantumagi, queue, resets, rpc
 from chain.checkpointing import Place
 from chain.config import AnchorPolicy, ChainConfig
 from chain.explorer import decode_transaction
@@ -172,6 +172,8 @@ async def _pass(
         async with units() as unit:
             await checkpointing.queue_newest(unit, Place(config, verdict.seen["genesis_hash"]), policy)
         await _submit(units, node, config, ground, verdict, policy)
+    seen = verdict.seen if verdict else known["seen"] if known else {}
+    await compliance.look(units, node, config, seen.get("genesis_hash", ""))
     return await _next_pass(units, config, policy)
 
 

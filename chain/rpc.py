@@ -18,7 +18,7 @@ from solders.hash import Hash
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.solders import SerdeJSONError
-from solders.transaction import VersionedTransaction
+from solders.transaction import Transaction, VersionedTransaction
 from solders.transaction_status import TransactionConfirmationStatus, TransactionErrorType
 
 from chain.config import ChainConfig
@@ -85,6 +85,9 @@ class Node:
         self._name = config.public_rpc_url
 
     async def _answer(self, question: Awaitable[Any]) -> Any:
+        return (await self._response(question)).value
+
+    async def _response(self, question: Awaitable[Any]) -> Any:
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await question
@@ -101,7 +104,7 @@ class Node:
         # For error codes it does not know, solders hands out the bare number instead of a response.
         if isinstance(answer, int):
             raise NodeRefused(f"The node answered with error {answer}.")
-        return answer.value
+        return answer
 
     async def genesis_hash(self) -> str:
         return str(await self._answer(self._client.get_genesis_hash()))
@@ -201,6 +204,11 @@ class Node:
         """Hand in signed bytes. Raises NodeRefused when the node's preflight says they would fail."""
         options = TxOpts(skip_confirmation=True, preflight_commitment=Confirmed)
         await self._answer(self._client.send_raw_transaction(transaction, options))
+
+    async def simulate(self, unsigned: Transaction) -> tuple[int, TransactionErrorType | None]:
+        """Run a transaction on the finalized state and keep nothing: the slot, and the error if it would fail."""
+        answer = await self._response(self._client.simulate_transaction(unsigned, False, Finalized))
+        return answer.context.slot, answer.value.err
 
     async def airdrop(self, address: Pubkey, lamports: int) -> str:
         return str(await self._answer(self._client.request_airdrop(address, lamports)))

@@ -19,6 +19,7 @@ from portal.api.parameters import Author, Cursor, Limit, Query, Ref, VersionNumb
 from portal.api.shapes import COMMENT_EXAMPLE, POLICY_EXAMPLE, CommentIn, DraftIn, ReasonIn
 from portal.auth.guards import public, requires
 from workflows.constitution.document import Constitution
+from workflows.constitutional_compliance.on_chain import OnChain, of_policy
 from workflows.kinds import Category, PolicyState, Strategy
 from workflows.policy_creation import discussion, drafts, implementation, queries
 from workflows.policy_creation.views import (
@@ -332,6 +333,20 @@ async def timeline(
     return fresh(request, Items(await queries.timeline(reader, constitution.figures, ref)))
 
 
+@get(
+    ONE + "/on-chain",
+    guards=[public],
+    conditional=True,
+    tags=TAGS,
+    summary="Read what the program on chain says of a policy",
+    description="The answer of Quantumagi's `check_compliance` about the policy's record, as the anchoring worker last got "
+    "it (`at`); with `checked` false, `says` tells why the program was not asked.",
+    responses=problems(404),
+)
+async def on_chain(request: Request, ref: Ref, reader: NamedDependency[AsyncConnection]) -> Response[OnChain]:
+    return fresh(request, await of_policy(reader, ref))
+
+
 async def _as_it_stands(
     request: Request, connection: AsyncConnection, constitution: Constitution, config: ChainConfig, ref: str
 ) -> Response[PolicyView]:
@@ -356,4 +371,5 @@ routes: list = [
     comment,
     reviews,
     timeline,
+    on_chain,
 ]

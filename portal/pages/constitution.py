@@ -17,6 +17,7 @@ from portal.pages.render import page
 from workflows.constitution import amendments, conformance
 from workflows.constitution.clauses import clauses
 from workflows.constitution.document import Constitution
+from workflows.constitution.examples import of_principle
 from workflows.markdown import to_html
 from workflows.storage.tables import chain_status
 
@@ -86,6 +87,15 @@ async def document(constitution: NamedDependency[Constitution]) -> Response[byte
     )
 
 
+@get("/constitution/principles", guards=[public], include_in_schema=False)
+async def principles(request: Request, constitution: NamedDependency[Constitution]) -> Response:
+    """What texts are held against, each with clauses that honour and that break it."""
+    shown = [(each, of_principle(each.key)) for each in constitution.principles]
+    return page(
+        request, "pages/principles.html", title="Principles", principles=shown, governing=constitution
+    )
+
+
 @get("/constitution/conformance", guards=[public], include_in_schema=False)
 async def conforms(
     request: Request,
@@ -106,4 +116,4 @@ async def conforms(
     )
 
 
-routes = [show, conforms, document]
+routes = [show, principles, conforms, document]

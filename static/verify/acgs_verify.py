@@ -621,6 +621,9 @@ class Bundle:
             )
             found = sha256(canonical(rule)).hex() if rule else None
             need(found == record["rule_sha256"], "%s: its rule is another" % name)
+            if "constitution_sha256_new" in record:
+                amended = sha256(content["constitution"].encode()).hex()
+                need(amended == record["constitution_sha256_new"], "%s: its constitution is another" % name)
             need(record["ref"] == self.about["ref"], "%s is of another policy" % name)
             need(digest in said, "%s: the log knows no such version" % name)
             need(said[digest]["text_sha256"] == record["text_sha256"], "%s: the log says another text" % name)
@@ -812,6 +815,28 @@ class Bundle:
         )
         return anchor["signature"]
 
+    def amends(self):
+        """An amendment: the document voted on came into force, and the authority put its hash into the account."""
+        found = self.payloads("constitution.adopted")
+        if not found:
+            raise Missing("it amends no constitution")
+        adopted, version = found[-1], self.versions[self.enacted()["version_sha256"]]
+        wanted = version.get("constitution_sha256_new"), version.get("constitution_sha256_base")
+        need((adopted["sha256"], adopted["previous_sha256"]) == wanted, "another document was voted on")
+        need(wanted[1] == self.about["constitution_sha256"], "it was enacted under another document than it amends")
+        if self.final("constitution"):
+            self.files.insist("constitution_anchor.json", "the log says that it is final")
+        anchor = self.files.json("constitution_anchor.json")
+        if not anchor["transaction"]:
+            raise Missing("the node no longer had the transaction")
+        transaction = Transaction(unbase64(anchor["transaction"]))
+        transaction.insist_signed(self.identity.authority, anchor["signature"])
+        address = base58(find_address([b"constitution"], self.identity.program))
+        written = transaction.of(base58(self.identity.program), "update_constitution")
+        need(len(written) == 1 and written[0][0][0] == address, "it does not write to the constitution account")
+        need(written[0][1].hex() == adopted["sha256"], "it writes another hash: %s" % written[0][1].hex())
+        return "%s, in place of %s" % wanted
+
     def log_anchor(self):
         anchor = self.files.json("log_anchor.json")
         self.anchor_note = check_log_anchor(anchor, self.identity, None)
@@ -854,6 +879,7 @@ def check_bundle(files, about, identity, claims, options):
     )
     check("on_chain", "The authority wrote it to Solana", bundle.on_chain)
     check("taken_back", "Its suspension was written to Solana", bundle.taken_back)
+    check("amends", "The constitution it amends was amended on Solana", bundle.amends)
     check("log_anchor", "A head of the log stands on Solana", bundle.log_anchor)
     check("consistency", "It and the checkpoint are of one history", bundle.consistency)
 
@@ -865,6 +891,7 @@ class Log:
     def __init__(self, files, about, identity):
         self.files, self.about, self.identity = files, about, identity
         self.note, self.roots, self.verifiers, self.ids, self.votes = None, {}, [], set(), {}
+        self.under, self.adopted, self.voted, self.unvoted = None, None, 0, []
         self.asked = set()  # sizes at which the chain has a head, whether or not the file says so
 
     def entries(self):
@@ -897,6 +924,7 @@ class Log:
             raise Wrong("entry %d is no entry" % index) from error
         need(number not in self.ids, "entry %d has the id of another" % index)
         self.ids.add(number)
+        self._take_constitution(index, kind, decoded)
         if canonical_fast(decoded) != body:
             need(canonical(decoded) == body, "entry %d is not canonical JSON" % index)
         if kind == "verifier.published":
@@ -905,6 +933,25 @@ class Log:
             made = decoded["payload"]["commitment"]
             need(made not in self.votes, "entry %d casts a vote again" % index)
             self.votes[made] = index
+
+    def _take_constitution(self, index, kind, decoded):
+        """Each entry names the document in force at its time: after an adoption, the one that was adopted."""
+        under = decoded.get("constitution_sha256")
+        if self.adopted is not None:
+            need(under == self.adopted, "entry %d names another document than was adopted before it" % index)
+        elif self.under is not None and under != self.under:
+            self.unvoted.append(index)
+        self.under, self.adopted = under, None
+        if kind == "constitution.adopted":
+            payload = decoded["payload"]
+            need(payload["previous_sha256"] == under, "entry %d amends another document than was in force" % index)
+            self.adopted, self.voted = payload["sha256"], self.voted + 1
+
+    def constitutions(self):
+        """How the document in force changed; a change that no vote made is named."""
+        need(self.under is not None, "there are no entries")
+        changed = ", and otherwise than by vote at entry %s" % self.unvoted if self.unvoted else ""
+        return "%s at the end, after %d amendment(s) by vote%s" % (self.adopted or self.under, self.voted, changed)
 
     def votes_cast(self):
         return "%d votes, each with a commitment of its own" % len(self.votes)
@@ -976,6 +1023,7 @@ def check_whole(files, about, identity, claims, options):
     )
     check("witnesses", "Witnesses", lambda: check_witnesses(log.note, identity))
     check("entries", "All entries, recomputed, give the signed root", log.entries)
+    check("constitutions", "Entries name the constitution of their time", log.constitutions)
     check("votes", "Votes", log.votes_cast)
     check("anchors", "Every head on Solana is one of these entries'", log.anchors)
     check("consistency", "Each of them is the beginning of this log", log.consistency)
@@ -1036,8 +1084,26 @@ def check_chain_constitution(chain, identity, about):
     need(owner == base58(identity.program), "the account belongs to another program")
     need(data[:8] == sha256(b"account:Constitution")[:8] and len(data) >= 77, "it is no constitution account")
     need(base58(data[8:40]) == identity.authority, "its authority is %s" % base58(data[8:40]))
-    need(data[40:72].hex() == about["constitution_sha256"], "it holds another hash: %s" % data[40:72].hex())
-    return "%s holds the same hash, version %d" % (address, int.from_bytes(data[72:76], "little"))
+    held, version = data[40:72].hex(), int.from_bytes(data[72:76], "little")
+    if held == about["constitution_sha256"]:
+        return "%s holds the same hash, version %d" % (address, version)
+    signature = find_in_history(chain, identity, address, about["constitution_sha256"])
+    return "%s held it since %s, and holds %s by amendment since, version %d" % (address, signature, held, version)
+
+
+def find_in_history(chain, identity, address, wanted):
+    """The transaction that wrote this hash into the constitution account, among all that touched it."""
+    program, founded = base58(identity.program), False
+    for signature in chain.signatures(address):
+        transaction = Transaction(chain.transaction(signature))
+        for name in ("update_constitution", "initialize"):
+            for accounts, data in transaction.of(program, name):
+                if accounts[0] == address:
+                    founded = founded or name == "initialize"
+                    if data[:32].hex() == wanted:
+                        return signature
+    need(not founded, "it holds another hash, and no transaction ever wrote %s" % wanted)
+    raise Missing("it holds another hash, and the node no longer has its whole history")
 
 
 def check_chain_archived(chain, anchors):

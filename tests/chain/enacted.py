@@ -108,14 +108,15 @@ class Assembly:
         document: DocumentDraft | None = None,
     ) -> str:
         """Draft, review and vote. The reference of a policy whose ballot is open, with all votes cast."""
-        figures = self.constitution.figures
+        governing = await self.in_force()
+        figures = governing.figures
         draft = PolicyDraft(
             title=title, summary="What is shipped is known.", text=text, category=category,
             priority=priority, rule=rule, constitution=document,
         )  # fmt: skip
         async with self.unit(self.people["author"]) as unit:
             ref = await drafts.create(unit, figures, draft, submit=True)
-        await settle(self.units, self.constitution)
+        await settle(self.units, governing)
         digest = await self._version_sha256(ref)
         for name in ("emre", "dana", "gita"):
             if await self._state(ref) != "in_review":

@@ -49,8 +49,8 @@ def test_what_the_portal_handed_out_holds(name: str) -> None:
     code, claims, said = verify(SAMPLES / name)
     assert code == 0, said
     absent = {key for key, claim in claims.items() if claim["state"] == "ABSENT"}
-    assert absent <= {"witnesses", "verifier"}
-    assert len(claims) == (19 if name == "bundle.zip" else 10)
+    assert absent <= {"witnesses", "verifier", "amends"}
+    assert len(claims) == (20 if name == "bundle.zip" else 11)
 
 
 def told(

@@ -96,6 +96,7 @@ async def policy_bundle(
     for kind, name in (
         (AnchorKind.POLICY, "policy_anchor"),
         (AnchorKind.DEACTIVATION, "deactivation_anchor"),
+        (AnchorKind.CONSTITUTION, "constitution_anchor"),
     ):
         if kind in anchors:
             files[f"{name}.json"] = rfc8785.dumps({"record": _text(anchors[kind]), **landed(anchors[kind])})
@@ -179,8 +180,13 @@ async def _versions(
             category=str(row["category"]),
             text=row["text"],
             rule=rule,
+            amends=(row["constitution_sha256"], row["constitution_base_sha256"])
+            if row["constitution_text"] is not None
+            else None,
         )
         content = {"record": json.loads(record), "text": row["text"], "rule": rule}
+        if row["constitution_text"] is not None:
+            content["constitution"] = row["constitution_text"]
         files[f"versions/{row['number']}.json"] = rfc8785.dumps(content)
     return files
 
