@@ -18,7 +18,9 @@ import portal.api.auth
 import portal.api.ballots
 import portal.api.bundles
 import portal.api.chain
+import portal.api.compliance
 import portal.api.constitution
+import portal.api.constitutional_compliance
 import portal.api.demo
 import portal.api.opa
 import portal.api.openapi
@@ -80,6 +82,8 @@ PAGE_ROUTES = [
 API_ROUTES = [
     *portal.api.auth.routes,
     *portal.api.policy_creation.routes,
+    *portal.api.constitutional_compliance.routes,
+    *portal.api.compliance.routes,
     *portal.api.policy_enforcement.routes,
     *portal.api.rules.routes,
     *portal.api.opa.routes,

@@ -12,8 +12,11 @@ import sqlalchemy as sa
 from litestar import Litestar
 
 from tests.conftest import arranged
+from tests.judging import Says
+from tests.portal.api.test_compliance import submitted
 from tests.portal.api.walk import DRAFT, POLICIES, WORKFLOWS, jump, propose, review, vote
 from tests.portal.conftest import PASSWORD, with_forms
+from workflows.kinds import Compliance
 from workflows.policy_enforcement import violations
 from workflows.storage.tables import audit_entry, decision, obligation
 from workflows.storage.unit import Unit, new_id
@@ -28,6 +31,7 @@ CHANGES_NOTHING = {
     "POST /api/v1/anchors/{anchor_id:uuid}/verify": "reads the chain anew",
 }
 TESTED_ELSEWHERE = {
+    "POST /api/v1/compliance/validations/{ref:str}/again": "needs one that failed: tests/portal/api/test_compliance.py",
     "POST /api/v1/anchors/{anchor_id:uuid}/retry": "needs an anchor that failed: tests/portal/api/test_on_chain.py",
     "POST /audit/rehearsal": "rolls back whatever it changed: tests/portal/pages/test_audit_pages.py",
 }
@@ -81,6 +85,7 @@ async def test_every_route_that_acts_enters_it(walk: Walk) -> None:
     await reporting(walk)
     await enforcing(walk)
     await enforcing_by_forms(walk)
+    await complying(walk)
     await leaving(walk)
     silent = [route for route, entries in walk.recorded.items() if not entries]
     assert silent == [], "these acted without an entry"
@@ -163,6 +168,27 @@ async def by_forms(walk: Walk) -> None:
     await walk.take("POST /demo/clock", ada, "/demo/clock", data={"advance": "P7D"})
     farah = await walk.as_persona("farah")
     await walk.take(f"POST {one}/suspend", farah, f"{own}/suspend", data={"reason": "It did harm."})
+
+
+async def complying(walk: Walk) -> None:
+    """Texts held against the constitution, and what people decide of what was found."""
+    ada, chidi, farah = [await walk.api(name) for name in ("ada", "chidi", "farah")]
+    own, compliance = "/api/v1/workflows/constitutional-compliance", "/api/v1/compliance"
+    await walk.take(f"POST {own}", ada, own, json={"text": "Notes are published."})
+    await walk.take(f"POST {own}/batch", ada, f"{own}/batch", json={"items": [{"text": "Notes are kept."}]})
+    ref = await submitted(walk.app, Says())
+    route = f"POST {POLICIES}/{{ref:str}}/tier"
+    await walk.take(route, chidi, f"{POLICIES}/{ref}/tier", json={"strategy": "human_review"})
+    ref = await submitted(walk.app, Says(Compliance.REQUIRES_REVIEW))
+    question = (await ada.get(f"{POLICIES}/{ref}/compliance")).json()["question"]
+    decider = await walk.api(question["asked"][0]["username"])
+    route = f"POST {compliance}/questions/{{question_id:uuid}}/answer"
+    sent = {"answer": "non_compliant", "reason": "It closes early."}
+    await walk.take(route, decider, f"{compliance}/questions/{question['id']}/answer", json=sent)
+    name = (await ada.get(f"{POLICIES}/{ref}/compliance")).json()["standing"]["validation"]
+    route = f"POST {compliance}/validations/{{ref:str}}/override"
+    sent = {"support": True, "reason": "It is needed."}
+    await walk.take(route, farah, f"{compliance}/validations/{name}/override", json=sent)
 
 
 async def enforcing(walk: Walk) -> None:

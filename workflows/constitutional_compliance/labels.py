@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
+import zipfile
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -11,6 +15,7 @@ import msgspec
 from sqlalchemy.dialects.postgresql import insert
 
 from workflows.constitutional_compliance.findings import Result
+from workflows.constitutional_compliance.views import LabelView
 from workflows.errors import FieldError, Invalid
 from workflows.kinds import LabelKind
 from workflows.storage.tables import compliance_label
@@ -76,3 +81,40 @@ async def keep(unit: Unit, validation_id: UUID, policy_ref: str, clauses: Sequen
     again = {name: statement.excluded[name] for name in ("label", "validation_id", "policy_ref", "made_at")}
     key = ["principle", "text_sha256", "labelled_by"]
     await unit.connection.execute(statement.on_conflict_do_update(index_elements=key, set_=again))
+
+
+def consolidated(found: Sequence[LabelView]) -> list[LabelView]:
+    """One label for each clause and principle, the one that most people gave it; none where as many say otherwise."""
+    by_clause: dict[tuple[str, str, str], list[LabelView]] = {}
+    for each in found:
+        by_clause.setdefault((each.principle, each.policy_ref, each.text), []).append(each)
+    chosen = []
+    for several in by_clause.values():
+        counts = Counter(each.label for each in several).most_common(2)
+        if len(counts) == 1 or counts[0][1] > counts[1][1]:
+            chosen.append(next(each for each in several if each.label == counts[0][0]))
+    return chosen
+
+
+def as_corpus(found: Sequence[LabelView]) -> bytes:
+    """A ZIP of one CSV file for each principle, as the shipped corpus has them; the same labels give the same bytes."""
+    one_each = consolidated(found)
+    broken: dict[tuple[str, str], set[str]] = {}
+    for each in one_each:
+        if each.label == LabelKind.BREAKS:
+            broken.setdefault((each.policy_ref, each.text), set()).add(each.principle)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for principle in sorted({each.principle for each in one_each}):
+            rows = io.StringIO()
+            writer = csv.writer(rows, lineterminator="\n")
+            writer.writerow(["policy", "label", "kind", "also", "text"])
+            for each in one_each:
+                if each.principle == principle:
+                    also = broken.get((each.policy_ref, each.text), set()) - {principle}
+                    writer.writerow(
+                        [each.policy_ref, each.label, "people", " ".join(sorted(also)), each.text]
+                    )
+            info = zipfile.ZipInfo(f"{principle}.csv", (1980, 1, 1, 0, 0, 0))
+            archive.writestr(info, rows.getvalue())
+    return packed.getvalue()

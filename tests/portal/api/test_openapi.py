@@ -8,10 +8,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from portal.api import audit_transparency, policy_enforcement, rules, shapes, violations
+from portal.api import (
+    audit_transparency,
+    compliance,
+    constitutional_compliance,
+    policy_enforcement,
+    rules,
+    shapes,
+    violations,
+)
 from portal.api.bodies import decode
 
-BODIES = (shapes, audit_transparency, policy_enforcement, rules, violations)
+BODIES = (
+    shapes,
+    audit_transparency,
+    compliance,
+    constitutional_compliance,
+    policy_enforcement,
+    rules,
+    violations,
+)
 METHODS = ("get", "post", "put", "delete")
 
 
