@@ -36,7 +36,7 @@ from portal.settings import Settings
 from workflows.alerts import raise_alert, resolve_alert
 from workflows.audit_transparency.reports import making as reports
 from workflows.constitution import conformance
-from workflows.constitutional_compliance import asking, questions, tiers, validations
+from workflows.constitutional_compliance import asking, questions, reassessment, tiers, validations
 from workflows.policy_creation import ballots
 from workflows.policy_enforcement import bundle, decisions, drift, remediation, replay, rules, violations
 from workflows.storage.tables import idempotency
@@ -79,6 +79,7 @@ async def sweep(units: Units, held: Services) -> None:
 
 async def judge(units: Units, held: Services) -> None:
     """Hold against the constitution what waits for it, and see to what follows."""
+    await reassessment.amended(units)
     await validations.assess_waiting(units, held.judge, held.constitution)
     async with units() as unit:
         await tiers.sweep(unit, held.constitution.figures)
@@ -159,6 +160,11 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     @queue.schedule("conformance", "7 * * * *")
     async def conforming(schedule: Schedule) -> None:
         await hold(units, held)
+
+    @queue.schedule("reassessment", "53 * * * *")
+    async def reassessing(schedule: Schedule) -> None:
+        if await reassessment.look(units, held.judge, held.constitution):
+            await judge(units, held)
 
     @queue.schedule("drift", "41 * * * *")
     async def drifting(schedule: Schedule) -> None:

@@ -823,7 +823,10 @@ class Bundle:
         adopted, version = found[-1], self.versions[self.enacted()["version_sha256"]]
         wanted = version.get("constitution_sha256_new"), version.get("constitution_sha256_base")
         need((adopted["sha256"], adopted["previous_sha256"]) == wanted, "another document was voted on")
-        need(wanted[1] == self.about["constitution_sha256"], "it was enacted under another document than it amends")
+        need(
+            wanted[1] == self.about["constitution_sha256"],
+            "it was enacted under another document than it amends",
+        )
         if self.final("constitution"):
             self.files.insist("constitution_anchor.json", "the log says that it is final")
         anchor = self.files.json("constitution_anchor.json")
@@ -833,7 +836,9 @@ class Bundle:
         transaction.insist_signed(self.identity.authority, anchor["signature"])
         address = base58(find_address([b"constitution"], self.identity.program))
         written = transaction.of(base58(self.identity.program), "update_constitution")
-        need(len(written) == 1 and written[0][0][0] == address, "it does not write to the constitution account")
+        need(
+            len(written) == 1 and written[0][0][0] == address, "it does not write to the constitution account"
+        )
         need(written[0][1].hex() == adopted["sha256"], "it writes another hash: %s" % written[0][1].hex())
         return "%s, in place of %s" % wanted
 
@@ -944,14 +949,21 @@ class Log:
         self.under, self.adopted = under, None
         if kind == "constitution.adopted":
             payload = decoded["payload"]
-            need(payload["previous_sha256"] == under, "entry %d amends another document than was in force" % index)
+            need(
+                payload["previous_sha256"] == under,
+                "entry %d amends another document than was in force" % index,
+            )
             self.adopted, self.voted = payload["sha256"], self.voted + 1
 
     def constitutions(self):
         """How the document in force changed; a change that no vote made is named."""
         need(self.under is not None, "there are no entries")
         changed = ", and otherwise than by vote at entry %s" % self.unvoted if self.unvoted else ""
-        return "%s at the end, after %d amendment(s) by vote%s" % (self.adopted or self.under, self.voted, changed)
+        return "%s at the end, after %d amendment(s) by vote%s" % (
+            self.adopted or self.under,
+            self.voted,
+            changed,
+        )
 
     def votes_cast(self):
         return "%d votes, each with a commitment of its own" % len(self.votes)
@@ -1088,7 +1100,12 @@ def check_chain_constitution(chain, identity, about):
     if held == about["constitution_sha256"]:
         return "%s holds the same hash, version %d" % (address, version)
     signature = find_in_history(chain, identity, address, about["constitution_sha256"])
-    return "%s held it since %s, and holds %s by amendment since, version %d" % (address, signature, held, version)
+    return "%s held it since %s, and holds %s by amendment since, version %d" % (
+        address,
+        signature,
+        held,
+        version,
+    )
 
 
 def find_in_history(chain, identity, address, wanted):
