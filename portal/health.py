@@ -6,10 +6,8 @@ drafting, reviewing and voting go on, anchors wait in their queue, and what rule
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from ipaddress import ip_address
 from typing import Any
 
 import anyio
@@ -23,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public
 from portal.services import Services, services
+from portal.telemetry import may_scrape
 from workflows.audit_transparency import anchors, checkpoints, tree
 from workflows.errors import NotFound
 from workflows.kinds import AnchorState, WorkflowStatus
@@ -98,17 +97,6 @@ async def metrics(request: Request) -> Response[bytes]:
         raise NotFound("There is nothing at this address.")
     body = generate_latest(held.metrics.registry) + await _from_database(held)
     return Response(body, media_type="text/plain; version=0.0.4", headers={"Cache-Control": "no-store"})
-
-
-def may_scrape(request: Request, token: str | None) -> bool:
-    """Whether it shows `token`, or, where none is set, comes from this machine."""
-    if token is not None:
-        shown = request.headers.get("authorization", "")
-        return hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
-    try:
-        return request.client is not None and ip_address(request.client.host).is_loopback
-    except ValueError:
-        return False
 
 
 class _Given(Collector):

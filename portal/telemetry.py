@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import re
 import secrets
 import sys
 import time
+from ipaddress import ip_address
 from typing import Any
 
 import structlog
+from litestar import Request
 from litestar.datastructures import MutableScopeHeaders
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -95,6 +98,17 @@ class Metrics:
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         self.requests.labels(method, route, str(status)).inc()
         self.response_time.labels(f"{method} {route}", "portal").observe(seconds)
+
+
+def may_scrape(request: Request, token: str | None) -> bool:
+    """Whether it shows `token`, or, where none is set, comes from this machine."""
+    if token is not None:
+        shown = request.headers.get("authorization", "")
+        return hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
+    try:
+        return request.client is not None and ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
