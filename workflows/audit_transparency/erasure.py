@@ -40,6 +40,7 @@ async def erase(unit: Unit, person_id: UUID) -> dict[str, int]:
         "vote_reasons": await _changed(
             unit, t.vote, (t.vote.c.voter_id == person_id) & (t.vote.c.reason != ""), reason=""
         ),
+        "goals": await _changed(unit, t.synthesis, t.synthesis.c.taken_by == person_id, goal=None),
         "words": await _removed(unit, t.audit_personal, t.audit_personal.c.person_id == person_id),
         "decisions": await _forget_what_was_asked(unit, row["username"], person_id),
         "stored_answers": await _removed(unit, t.idempotency, t.idempotency.c.person_id == person_id),

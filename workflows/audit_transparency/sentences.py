@@ -57,9 +57,12 @@ _ANSWERS = {
 }
 _OUTCOMES = {"allow": "Allowed", "conditional_allow": "Allowed with obligations", "deny": "Denied"}
 
+_SOURCES = {"template": "from the template", "policy": "after", "language_model": "by the language model"}
+
 # type → (what the type is called, the sentence)
 KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
     "policy.drafted": ("Policy drafted", lambda p: "Drafted."),
+    "synthesis.taken": ("Draft taken", lambda p: f"Begun with a draft {_SOURCES[p['source']['kind']]} {p['source']['key']}."),
     "policy.edited": ("Draft edited", lambda p: "Draft edited."),
     "policy.submitted": ("Policy submitted", lambda p: "Submitted for review."),
     "policy.amended": ("Policy amended", lambda p: f"Amended: version {p['version']}. Its review starts anew."),

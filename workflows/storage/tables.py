@@ -471,3 +471,25 @@ report = sa.Table(
     _time("made_at", nullable=True),
     sa.Index("ix_report_period", "period_from", "period_to"),
 )
+
+# What a policy's first version was begun with: a draft of the synthesis that its author took.
+synthesis = sa.Table(
+    "synthesis",
+    metadata,
+    _id(),
+    _ref("policy_id", "policy.id"),
+    _ref("taken_by", "person.id"),
+    sa.Column("goal", sa.Text),  # none: erased with its author
+    sa.Column("principles", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("source", pg.JSONB, nullable=False),  # workflows.policy_creation.synthesis.shapes.Source
+    sa.Column(
+        "draft", pg.JSONB, nullable=False
+    ),  # title, summary, text, category, rule, as they were drafted
+    _sha256("draft_sha256"),  # over its canonical JSON
+    sa.Column(
+        "validation", pg.JSONB, nullable=False
+    ),  # workflows.policy_creation.synthesis.shapes.Validation
+    _time("taken_at"),
+    sa.UniqueConstraint("policy_id"),
+    sa.Index("ix_synthesis_taken_by", "taken_by"),
+)
