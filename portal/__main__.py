@@ -1,4 +1,4 @@
-"""`python -m portal [web|worker|--service pgc|migrate|person|check|rehearse|demo]`; without a word, everything."""
+"""`python -m portal [web|worker|--service pgc|--service gs|migrate|person|check|rehearse|demo]`; without a word, everything."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ def main(arguments: list[str]) -> None:
                 worker(settings)
             case ["--service", "pgc"]:
                 pgc(settings)
+            case ["--service", "gs"]:
+                gs(settings)
             case ["migrate"]:
                 migrate(settings)
             case ["person", *rest]:
@@ -78,6 +80,14 @@ def pgc(settings: Settings) -> None:
     """The engines of policy enforcement as a service."""
     from portal.keys import with_jwt_secret
     from portal.pgc import create_service, port_of
+
+    _serve(create_service(with_jwt_secret(settings)), settings, port_of(settings))
+
+
+def gs(settings: Settings) -> None:
+    """Policy synthesis and consensus as a service."""
+    from portal.gs import create_service, port_of
+    from portal.keys import with_jwt_secret
 
     _serve(create_service(with_jwt_secret(settings)), settings, port_of(settings))
 

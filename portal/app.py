@@ -28,10 +28,12 @@ import portal.api.policies
 import portal.api.policy_creation
 import portal.api.policy_enforcement
 import portal.api.rules
+import portal.api.synthesis
 import portal.api.violations
 import portal.api.workflows
 import portal.pages.account
 import portal.pages.audit
+import portal.pages.beginning
 import portal.pages.chain
 import portal.pages.constitution
 import portal.pages.demo
@@ -67,6 +69,7 @@ PAGE_ROUTES = [
     *portal.pages.account.routes,
     *portal.pages.policies.routes,
     *portal.pages.drafting.routes,
+    *portal.pages.beginning.routes,
     *portal.pages.reviews.routes,
     *portal.pages.votes.routes,
     *portal.pages.verify.routes,
@@ -89,6 +92,7 @@ API_ROUTES = [
     *portal.api.opa.routes,
     *portal.api.violations.routes,
     *portal.api.policies.routes,
+    *portal.api.synthesis.routes,
     *portal.api.ballots.routes,
     *portal.api.anchors.routes,
     *portal.api.chain.routes,

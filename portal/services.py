@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
@@ -28,7 +29,11 @@ from portal.settings import Settings
 from portal.telemetry import Metrics
 from workflows.constitution.document import Constitution, load
 from workflows.constitutional_compliance.analysis import Judge, LocalJudge
+from workflows.constitutional_compliance.embedding import packaged
 from workflows.errors import Conflict
+from workflows.policy_creation.synthesis.drafting import LocalSynthesiser, Synthesiser
+from workflows.policy_creation.synthesis.gs import NAME as GS
+from workflows.policy_creation.synthesis.gs import GsService
 from workflows.policy_enforcement.engines.opa import OpaServer
 from workflows.policy_enforcement.engines.pgc import NAME as PGC
 from workflows.policy_enforcement.engines.pgc import PgcService
@@ -51,6 +56,7 @@ class Services:
     rulebook: Rulebook
     judge: Judge
     language_models: tuple[ChatCompletions, ...]
+    synthesiser: Synthesiser
 
     @property
     def constitution(self) -> Constitution:
@@ -73,10 +79,26 @@ def engine_for(settings: Settings, metrics: Metrics) -> Engine:
     return EnginePool()
 
 
-def _watched(engine: PgcService | OpaServer, metrics: Metrics) -> Engine:
-    breaker = engine.remote.breaker
-    metrics.service_away.labels(engine.remote.name).set_function(lambda: breaker.is_open)
-    return engine
+def synthesiser_for(settings: Settings, metrics: Metrics, models: tuple[ChatCompletions, ...]) -> Synthesiser:
+    """What drafts policies: a GS service, or this process."""
+    if settings.gs_service_url:
+        secret = settings.jwt_secret or ""
+        service = GsService(
+            settings.gs_service_url,
+            lambda: {"Authorization": f"Bearer {service_token(secret, GS)}"},
+            metrics.observe_service,
+        )
+        return _watched(service, metrics)
+    return LocalSynthesiser(models, packaged())
+
+
+R = TypeVar("R", PgcService, OpaServer, GsService)
+
+
+def _watched(service: R, metrics: Metrics) -> R:
+    breaker = service.remote.breaker
+    metrics.service_away.labels(service.remote.name).set_function(lambda: breaker.is_open)
+    return service
 
 
 def services(connection: ASGIConnection) -> Services:
@@ -107,6 +129,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     metrics = Metrics()
     rulebook = Rulebook(engine_for(settings, metrics), units)
     models = language_models(settings, metrics.observe_service)
+    synthesiser = synthesiser_for(settings, metrics, models)
     judge = LocalJudge()
     try:
         async with live.running(), _following(governing, engine, live):
@@ -122,9 +145,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 rulebook=rulebook,
                 judge=judge,
                 language_models=models,
+                synthesiser=synthesiser,
             )
     finally:
         await judge.close()
+        await synthesiser.close()
         await close_all(models)
         await rulebook.engine.close()
         await limiter.close()

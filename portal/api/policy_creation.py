@@ -25,6 +25,8 @@ from portal.api.shapes import (
     PolicyIn,
 )
 from portal.auth.guards import public, requires
+from portal.auth.tokens import secret_of
+from portal.synthesising import take
 from workflows.constitution.document import Constitution
 from workflows.errors import NotFound
 from workflows.kinds import WorkflowType
@@ -61,6 +63,7 @@ async def propose(
     data: JSONBody[PolicyIn],
 ) -> Response[CreationView]:
     ref = await drafts.create(unit, constitution.figures, data.draft(), submit=data.submit)
+    await take(unit, secret_of(request), ref, data.synthesis)
     view = await _after(unit, constitution, chain_config, ref)
     return Response(view, status_code=202, headers={"Location": view.links["self"]})
 

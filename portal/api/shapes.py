@@ -203,6 +203,13 @@ class DraftIn(Input):
 
 class PolicyIn(DraftIn):
     submit: Annotated[bool, Meta(description="Hand it in for review at once; false keeps it a draft.")] = True
+    synthesis: Annotated[
+        str,
+        Meta(
+            description="The token of the synthesised draft that it was begun with, if any.",
+            max_length=200_000,
+        ),
+    ] = ""
 
 
 class DecisionIn(Input):

@@ -13,12 +13,14 @@ from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public, requires
+from portal.auth.tokens import secret_of
 from portal.pages import amending
 from portal.pages.forms import form
 from portal.pages.policies import one_of
 from portal.pages.refusals import attempt, field_errors
 from portal.pages.render import fragment, page, see_other
 from portal.services import acting, services
+from portal.synthesising import opened, take
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
 from workflows.errors import Conflict, FieldError, Invalid, Unavailable
@@ -26,6 +28,7 @@ from workflows.kinds import Category, PolicyState, Priority, RuleEngine, Strateg
 from workflows.markdown import to_html
 from workflows.policy_creation import drafts, queries
 from workflows.policy_creation.lifecycle import insist_takes
+from workflows.policy_creation.synthesis.keeping import Taken
 from workflows.policy_creation.views import PolicyDraft, PolicyView, RuleDraft
 from workflows.policy_enforcement import rules
 from workflows.roles import Actor, insist, may_declare_emergency, may_edit, may_propose
@@ -44,6 +47,7 @@ FIELDS = (
     "rule_examples",
     "change_note",
     "revision",
+    "synthesis",
     *amending.FIELDS,
 )
 Values = dict[str, str]
@@ -54,6 +58,13 @@ SIGNED_OUT = {
     "href": "/login",
     "link": "Sign in on another tab",
 }
+NOT_YOURS = {
+    "kind": "warning",
+    "title": "The draft that this was begun with is none that was made for you here",
+    "text": "Nothing was kept, and what you wrote stands below. Sent again, it is kept as a text of your own.",
+    "href": "",
+    "link": "",
+}
 
 
 @get("/policies/new", guards=[requires(may_propose)])
@@ -61,6 +72,17 @@ async def new(
     request: Request, constitution: NamedDependency[Constitution], actor: NamedDependency[Actor | None]
 ) -> Response:
     return _page(request, constitution.figures, actor, None, dict.fromkeys(FIELDS, ""))
+
+
+@post("/policies/new", guards=[requires(may_propose)], status_code=200)
+async def begin_with(
+    request: Request, constitution: NamedDependency[Constitution], actor: NamedDependency[Actor]
+) -> Response:
+    """The form, filled in with a draft of the synthesis. Nothing is kept before its author saves or submits it."""
+    values = await _values(request)
+    values = _values_of_draft(opened(secret_of(request), actor, values["synthesis"]), values["synthesis"])
+    report, problem = await _judged(request, values)
+    return _page(request, constitution.figures, actor, None, values, report=report, unjudged=problem)
 
 
 @post("/policies", guards=[public], status_code=303)
@@ -84,8 +106,12 @@ async def create(
         _insist_sound(report, wish)
         async with acting(request) as unit:
             ref = await drafts.create(unit, figures, draft, submit=wish == "submit")
+            await take(unit, secret_of(request), ref, values["synthesis"])
     except Invalid as refusal:
         errors = field_errors(refusal, "text")
+        if "synthesis" in errors:
+            values["synthesis"] = ""
+            return _page(request, figures, actor, None, values, status=422, notice=NOT_YOURS, report=report)
         return _page(request, figures, actor, None, values, status=422, errors=errors, report=report)
     except Conflict as refusal:
         return _amended_meanwhile(request, actor, None, values, refusal)
@@ -254,9 +280,33 @@ async def _values(request: Request) -> Values:
     return {name: sent.get(name, "") for name in FIELDS}
 
 
-def _values_of(policy: PolicyView) -> Values:
-    version, rule = policy.version, policy.version.rule
+def _values_of_draft(taken: Taken, token: str) -> Values:
+    drafted = taken.candidate.drafted
     return {
+        **dict.fromkeys(FIELDS, ""),
+        "title": drafted.title,
+        "summary": drafted.summary,
+        "text": drafted.text,
+        "category": drafted.category,
+        **_rule_values(drafted.rule),
+        "synthesis": token,
+    }
+
+
+def _rule_values(rule: RuleDraft | None) -> Values:
+    return {
+        "rule_engine": rule.engine if rule else "",
+        "rule_source": rule.source if rule else "",
+        "rule_examples": "\n".join(json.dumps(each, ensure_ascii=False) for each in rule.examples)
+        if rule
+        else "",
+    }
+
+
+def _values_of(policy: PolicyView) -> Values:
+    version = policy.version
+    return {
+        **dict.fromkeys(FIELDS, ""),
         "title": version.title,
         "summary": version.summary,
         "text": version.text,
@@ -264,11 +314,7 @@ def _values_of(policy: PolicyView) -> Values:
         "priority": policy.priority,
         "risk_strategy": policy.risk.requested or "",
         "emergency": "true" if policy.emergency else "",
-        "rule_engine": rule.engine if rule else "",
-        "rule_source": rule.source if rule else "",
-        "rule_examples": "\n".join(json.dumps(each, ensure_ascii=False) for each in rule.examples)
-        if rule
-        else "",
+        **_rule_values(version.rule),
         "change_note": version.change_note if policy.state == PolicyState.DRAFT else "",
         "revision": str(policy.revision),
         **amending.values_of(version),
@@ -382,9 +428,26 @@ def _page(
         amendment=amending.previewed(values, governing) if previewed else None,
         errors=errors or {},
         notice=notice,
+        begun_from=_begun_from(request, actor, values),
         may_emergency=bool(may_declare_emergency(actor)) or values["emergency"] == "true",
         **_shown(values, figures, previewed=previewed, report=report, unjudged=unjudged),
     )
 
 
-routes: list = [new, create, preview, edit, amend, submit, withdraw]
+def _begun_from(request: Request, actor: Actor | None, values: Values) -> str:
+    """Where the draft comes from that the form was filled in with, in a sentence."""
+    if not values["synthesis"] or actor is None:
+        return ""
+    try:
+        source = opened(secret_of(request), actor, values["synthesis"]).candidate.drafted.source
+    except Invalid:
+        return ""
+    match source.kind:
+        case "template":
+            return f"It comes from the template “{source.title}”."
+        case "policy":
+            return f"It comes from {source.key}, version {source.version}."
+    return f"The language model {source.title} wrote it."
+
+
+routes: list = [new, begin_with, create, preview, edit, amend, submit, withdraw]

@@ -25,6 +25,7 @@ from workflows.errors import Invalid
 from workflows.kinds import Category, PolicyState, Strategy
 from workflows.markdown import to_html
 from workflows.policy_creation import discussion, implementation, queries
+from workflows.policy_creation.synthesis import keeping
 from workflows.policy_creation.views import AnchorView, CommentView, PolicyView
 from workflows.roles import Actor, may_comment, may_propose, may_suspend
 from workflows.storage.unit import Unit
@@ -142,6 +143,7 @@ async def text(
         amendment=await amending.of(reader, constitution, policy),
         preview=policy,
         problem="",
+        begun=await keeping.begun(reader, ref),
     )
 
 

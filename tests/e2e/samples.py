@@ -55,6 +55,7 @@ SAMPLES: list[tuple[str | None, str]] = [
     (None, "/policies"),
     ("chidi", "/policies?q=nothing+is+called+so"),
     ("chidi", "/policies/new"),
+    ("chidi", "/policies/begin"),
     (None, "/policies/{enacted}"),
     (None, "/policies/{ruled}"),
     (None, "/policies/{arabic}"),

@@ -25,6 +25,9 @@ SignIn = Callable[[str], Awaitable[httpx.AsyncClient]]
 # What takes a POST and changes nothing that governs, so that there is nothing to enter.
 CHANGES_NOTHING = {
     "POST /policies/preview": "computes and answers",
+    "POST /policies/begin": "drafts and answers",
+    "POST /policies/new": "fills in a form",
+    "POST /api/v1/policies/synthesise": "drafts and answers",
     "POST /api/v1/policies/preview": "computes and answers",
     "POST /api/v1/enforcement/rules/check": "computes and answers",
     "POST /theme": "a cookie of the browser",

@@ -15,12 +15,14 @@ from portal.api import (
     policy_enforcement,
     rules,
     shapes,
+    synthesis,
     violations,
 )
 from portal.api.bodies import decode
 
 BODIES = (
     shapes,
+    synthesis,
     audit_transparency,
     compliance,
     constitutional_compliance,
