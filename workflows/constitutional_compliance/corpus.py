@@ -64,6 +64,12 @@ def _clause(principle: str | None, row: dict[str, str]) -> LabelledClause:
     )
 
 
+def second_reading() -> dict[tuple[str, str], str]:
+    """(principle, id) → what a second reader, who saw neither the label nor the policy, says the clause does to it."""
+    with (SHIPPED / "second_reading.tsv").open(encoding="utf-8", newline="") as file:
+        return {(row["principle"], row["id"]): row["label"] for row in csv.DictReader(file, delimiter="\t")}
+
+
 def identity(policy: str, text: str) -> str:
     return hashlib.sha256(f"{policy}\0{text}".encode()).hexdigest()[:16]
 

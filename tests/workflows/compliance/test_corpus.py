@@ -92,3 +92,22 @@ def test_the_hash_is_of_what_is_said_and_not_of_its_order(clauses: list[Labelled
     few = clauses[:50]
     assert corpus.corpus_sha256(few) == corpus.corpus_sha256(few[::-1])
     assert corpus.corpus_sha256(few) != corpus.corpus_sha256(few[1:])
+
+
+def test_a_second_reader_says_mostly_the_same(clauses: list[LabelledClause]):
+    """And the README quotes what the files give."""
+    second = corpus.second_reading()
+    held = [clause for clause in corpus.held_part(clauses) if clause.principle]
+    assert set(second) == {(clause.principle, clause.id) for clause in held}
+    pairs = [
+        (clause.principle in clause.breaks, second[clause.principle, clause.id] == "breaks")
+        for clause in held
+    ]
+    alike = sum(first == other for first, other in pairs)
+    agreed = alike / len(pairs)
+    first, other = (sum(said) / len(pairs) for said in zip(*pairs, strict=True))
+    by_chance = first * other + (1 - first) * (1 - other)
+    kappa = (agreed - by_chance) / (1 - by_chance)
+    readme = (corpus.SHIPPED / "README.md").read_text()
+    assert f"{len(pairs)} of the {len(held)} held" in readme
+    assert f"alike of\n{alike} (Cohen's κ {kappa:.3f})" in readme
