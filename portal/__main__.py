@@ -1,4 +1,4 @@
-"""`python -m portal [web|worker|--service pgc|--service gs|migrate|person|check|rehearse|demo]`; without a word, everything."""
+"""`python -m portal [web|worker|--service ac|--service gs|--service pgc|migrate|person|check|rehearse|demo]`; without a word, everything."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> None:
                 web(settings)
             case ["worker"]:
                 worker(settings)
+            case ["--service", "ac"]:
+                ac(settings)
             case ["--service", "pgc"]:
                 pgc(settings)
             case ["--service", "gs"]:
@@ -74,6 +76,14 @@ def web(settings: Settings) -> None:
         forwarded_allow_ips=settings.trusted_proxies,
         ws_max_size=64 * 1024,
     )
+
+
+def ac(settings: Settings) -> None:
+    """Constitutional analysis as a service."""
+    from portal.ac import create_service, port_of
+    from portal.keys import with_jwt_secret
+
+    _serve(create_service(with_jwt_secret(settings)), settings, port_of(settings))
 
 
 def pgc(settings: Settings) -> None:

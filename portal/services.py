@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
@@ -17,28 +16,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from chain.config import ChainConfig
-from portal.auth.tokens import service_token
 from portal.database import begin_read, begin_unit, create_engine
+from portal.elsewhere import engine_for, judge_for, synthesiser_for
 from portal.enforcement import keep_ready
 from portal.governing import Governing
 from portal.keys import chain_config
 from portal.language_models import ChatCompletions, close_all, language_models
 from portal.limits import Limiter
 from portal.live import Live
+from portal.models import close_endpoints, embedding_endpoints
 from portal.settings import Settings
 from portal.telemetry import Metrics
 from workflows.constitution.document import Constitution, load
-from workflows.constitutional_compliance.analysis import Judge, LocalJudge
-from workflows.constitutional_compliance.embedding import packaged
+from workflows.constitutional_compliance.analysis import Judge
 from workflows.errors import Conflict
-from workflows.policy_creation.synthesis.drafting import LocalSynthesiser, Synthesiser
-from workflows.policy_creation.synthesis.gs import NAME as GS
-from workflows.policy_creation.synthesis.gs import GsService
-from workflows.policy_enforcement.engines.opa import OpaServer
-from workflows.policy_enforcement.engines.pgc import NAME as PGC
-from workflows.policy_enforcement.engines.pgc import PgcService
-from workflows.policy_enforcement.engines.pool import EnginePool
-from workflows.policy_enforcement.rulebook import Engine, Rulebook
+from workflows.policy_creation.synthesis.drafting import Synthesiser
+from workflows.policy_enforcement.rulebook import Rulebook
 from workflows.roles import SYSTEM, Actor
 from workflows.storage.unit import Unit
 
@@ -62,43 +55,6 @@ class Services:
     def constitution(self) -> Constitution:
         """The document in force, as this process knows it; what is changed under it, a unit knows for certain."""
         return self.governing.current
-
-
-def engine_for(settings: Settings, metrics: Metrics) -> Engine:
-    """What runs the rules: a PGC service, an OPA server, or processes of our own."""
-    if settings.pgc_service_url:
-        secret = settings.jwt_secret or ""
-        service = PgcService(
-            settings.pgc_service_url,
-            lambda: {"Authorization": f"Bearer {service_token(secret, PGC)}"},
-            metrics.observe_service,
-        )
-        return _watched(service, metrics)
-    if settings.opa_url:
-        return _watched(OpaServer(settings.opa_url, EnginePool(), metrics.observe_service), metrics)
-    return EnginePool()
-
-
-def synthesiser_for(settings: Settings, metrics: Metrics, models: tuple[ChatCompletions, ...]) -> Synthesiser:
-    """What drafts policies: a GS service, or this process."""
-    if settings.gs_service_url:
-        secret = settings.jwt_secret or ""
-        service = GsService(
-            settings.gs_service_url,
-            lambda: {"Authorization": f"Bearer {service_token(secret, GS)}"},
-            metrics.observe_service,
-        )
-        return _watched(service, metrics)
-    return LocalSynthesiser(models, packaged())
-
-
-R = TypeVar("R", PgcService, OpaServer, GsService)
-
-
-def _watched(service: R, metrics: Metrics) -> R:
-    breaker = service.remote.breaker
-    metrics.service_away.labels(service.remote.name).set_function(lambda: breaker.is_open)
-    return service
 
 
 def services(connection: ASGIConnection) -> Services:
@@ -130,7 +86,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     rulebook = Rulebook(engine_for(settings, metrics), units)
     models = language_models(settings, metrics.observe_service)
     synthesiser = synthesiser_for(settings, metrics, models)
-    judge = LocalJudge()
+    endpoints = embedding_endpoints(settings, metrics.observe_service)
+    judge = judge_for(settings, metrics, rulebook, endpoints, models)
     try:
         async with live.running(), _following(governing, engine, live):
             yield Services(
@@ -150,6 +107,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     finally:
         await judge.close()
         await synthesiser.close()
+        close_endpoints(endpoints)
         await close_all(models)
         await rulebook.engine.close()
         await limiter.close()

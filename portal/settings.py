@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from workflows.kinds import ConsensusStrategy
+
 PUBLIC_RPC = {
     "devnet": "https://api.devnet.solana.com",
     "testnet": "https://api.testnet.solana.com",
@@ -183,6 +185,10 @@ class Settings:
     max_concurrent_workflows: int = _var(_whole(1, 1_000_000), 1000)
     response_time_target_ms: int = _var(_whole(1, 600_000), 500)
     availability_target_percent: float = _var(_percent, 99.9)
+    embedding_url: str | None = _var(_url("http", "https"), None)
+    embedding_model: str = _var(_text, "Qwen/Qwen3-Embedding-0.6B")
+    embedding_key: str | None = _var(_text, None, secret=True)
+    consensus_strategy: str = _var(_word(*ConsensusStrategy), "weighted_average")
     opa_url: str | None = _var(_url("http", "https"), None)
     opa_bundle_token: str | None = _var(_secret, None, secret=True)
     language_models: tuple[tuple[str, str], ...] = _var(_language_models, ())

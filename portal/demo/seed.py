@@ -52,7 +52,8 @@ async def seed(engine: AsyncEngine, constitution: Constitution) -> bool:
         await _organisation(connection)
         people = await _people(connection, constitution, now)
         electorate = [actor for actor in people.values() if Role.MEMBER in actor.roles]
-        engines, judge = EnginePool(), LocalJudge()
+        engines = EnginePool()
+        judge = LocalJudge(engine=engines)
         try:
             for story in _stories():
                 await _Story(connection, constitution, people, electorate, now, story, engines, judge).play()

@@ -117,6 +117,21 @@ class Heads:
         )
         self._alphas = np.frombuffer(fitted.alphas, "<f4").reshape(-1, count)
 
+    @property
+    def vectors(self) -> Vectors:
+        """Of `clauses`, as `placed` makes them."""
+        return self._vectors
+
+    def placed(self, vectors: Vectors) -> Vectors:
+        """Vectors of the embedder as heads compare them: away from what all texts share, of length one."""
+        return self._placed(vectors, len(vectors))
+
+    @cached_property
+    def base(self) -> float:
+        """How common breaches are where it was calibrated: in whole policies, all principles taken together."""
+        natural = [clause for clause in self.clauses if clause.principle is None] or self.clauses
+        return sum(len(clause.breaks) for clause in natural) / (len(natural) * len(self.principles))
+
     def judge(self, texts: Sequence[str], vectors: Vectors | None) -> list[dict[str, Judgement]]:
         """For each text, by principle. `vectors` are the texts' own, by the embedder that the heads belong to."""
         probabilities = self.probabilities(texts, vectors)

@@ -8,13 +8,27 @@ A constitutional policy changes what it is held against, so that no machine stop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from workflows.constitutional_compliance.findings import Consensus, Finding, Recommendation, Subject
+import msgspec
+
+from workflows.constitutional_compliance.findings import (
+    Analyser,
+    Consensus,
+    Finding,
+    Recommendation,
+    Span,
+    Subject,
+)
 from workflows.kinds import Category, Compliance, Severity
 
 DECIDING = ("structural", "classifier", "behaviour")
+FACTUAL = ("structural", "behaviour")
 SHOWN = 3  # findings that the reasons name
+READ_OTHERWISE = "The classifier reads the clause otherwise, so that people decide."
+ALONE = "No other analyser bears it out, so that people decide."
+
+Clause = tuple[Span | None, str]  # where, and which principle
 
 
 def decide(
@@ -37,9 +51,53 @@ def decide(
 
 
 def is_grave(finding: Finding) -> bool:
-    """Whether a finding that is not sure is for people: it is as likely as not, or what it breaks weighs much."""
-    likely = {Severity.CRITICAL: 0.3, Severity.HIGH: 0.4}.get(finding.severity, 0.5)
-    return finding.score >= likely
+    """Whether a finding that is not sure is for people by itself. Below, it has its share in the analyser's score alone.
+
+    What rules and the engine find is there; whether it is meant so, people see. Of likelihoods only high ones are, the
+    more so the more the principle weighs: each page has clauses that sound a little like a breach.
+    """
+    if finding.analyser in FACTUAL:
+        return finding.score >= 0.5
+    return finding.score >= {Severity.CRITICAL: 0.7, Severity.HIGH: 0.8}.get(finding.severity, 0.9)
+
+
+def weighed(
+    analysers: Sequence[Analyser], *, denied: Collection[Clause], borne_out: Collection[Clause]
+) -> tuple[Analyser, ...]:
+    """The analysers, with nothing sure that stands alone where it should not.
+
+    `denied`: places where the classifier surely sees no breach, so that people look at what a rule found there.
+    `borne_out`: places where neighbours in meaning break the principle, too; elsewhere the classifier does not decide
+    by itself, unless a rule found the same.
+    """
+    ruled = {
+        (item.span, item.principle)
+        for each in analysers
+        if each.name == "structural"
+        for item in each.findings
+    }
+    seen = {*borne_out, *ruled}
+    changed = []
+    for each in analysers:
+        findings = each.findings
+        if each.name == "structural":
+            findings = tuple(
+                _unsure(item, READ_OTHERWISE) if _at(item) in denied else item for item in findings
+            )
+        elif each.name == "classifier":
+            findings = tuple(item if _at(item) in seen else _unsure(item, ALONE) for item in findings)
+        changed.append(msgspec.structs.replace(each, findings=findings))
+    return tuple(changed)
+
+
+def _unsure(finding: Finding, why: str) -> Finding:
+    if not finding.sure:
+        return finding
+    return msgspec.structs.replace(finding, sure=False, explanation=f"{finding.explanation} {why}")
+
+
+def _at(finding: Finding) -> Clause:
+    return finding.span, finding.principle
 
 
 def recommend(verdict: Compliance, reasons: Sequence[str]) -> Recommendation:

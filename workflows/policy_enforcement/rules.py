@@ -94,9 +94,9 @@ async def examine(
     if problems:
         return Report(checked.declared, problems)
     among = with_rule(bundle, rule, checked.declared, of)
-    alone = _made(bundle, [], (rule, checked.declared, of))
+    by_itself = alone(bundle, rule, checked.declared, of)
     try:
-        return await _among(engine, rule, checked.declared, bundle, alone, among, others, of)
+        return await _among(engine, rule, checked.declared, bundle, by_itself, among, others, of)
     except TooSlow:
         return Report(
             checked.declared, [Problem(0, "limit", "The examples take too long: a rule has 40 ms.")]
@@ -108,13 +108,13 @@ async def _among(
     rule: RuleDraft,
     declared: Declared,
     bundle: Bundle,
-    alone: Bundle,
+    by_itself: Bundle,
     among: Bundle,
     others: list[Examined],
     of: str,
 ) -> Report:
     inputs = [example["input"] for example in rule.examples]
-    own = await outcomes(engine, alone, inputs)
+    own = await outcomes(engine, by_itself, inputs)
     together = await outcomes(engine, among, inputs)
     examples = [
         _result(number, example["expect"], mine, among=all_)
@@ -151,6 +151,11 @@ def with_rule(bundle: Bundle, rule: RuleDraft, declared: Declared, of: str) -> B
         item for item in bundle.manifest.rules if item.policy != of and item.declared.name != declared.name
     ]
     return _made(bundle, kept, (rule, declared, of))
+
+
+def alone(bundle: Bundle, rule: RuleDraft, declared: Declared, of: str) -> Bundle:
+    """The rule with the data of the bundle, and no other rule."""
+    return _made(bundle, [], (rule, declared, of))
 
 
 def without(bundle: Bundle, of: str) -> Bundle:
