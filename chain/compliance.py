@@ -14,6 +14,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from solana.rpc.commitment import Finalized
 from solders.message import Message
 from solders.pubkey import Pubkey
 from solders.transaction import Transaction
@@ -48,7 +49,7 @@ class Answer:
 async def ask(node: Node, config: ChainConfig, payer: Pubkey, account: Pubkey, record: bytes) -> Answer:
     """Have the node run the program on this record, at commitment finalized. Raises Unreachable or NodeRefused."""
     instruction = quantumagi.check_compliance(config.program_id, payer, account, record.decode())
-    blockhash, _ = await node.latest_blockhash()
+    blockhash, _ = await node.latest_blockhash(Finalized)
     unsigned = Transaction.new_unsigned(Message.new_with_blockhash([instruction], payer, blockhash))
     slot, error = await node.simulate(unsigned)
     if error is None:
@@ -56,6 +57,8 @@ async def ask(node: Node, config: ChainConfig, payer: Pubkey, account: Pubkey, r
             True, OK, "The policy is active on chain, and the program finds that its record complies.", slot
         )
     failure = quantumagi.failure(error)
+    if failure.code is None:
+        raise NodeRefused(str(failure), error)  # the program did not get to say anything
     return Answer(False, failure.name, f"The program says no: {failure}.", slot)
 
 

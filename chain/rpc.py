@@ -121,9 +121,9 @@ class Node:
     async def block_time(self, slot: int) -> int | None:
         return await self._answer(self._client.get_block_time(slot))
 
-    async def latest_blockhash(self) -> tuple[Hash, int]:
+    async def latest_blockhash(self, commitment: Commitment = Confirmed) -> tuple[Hash, int]:
         """A blockhash to sign with, and the last block height at which it is good."""
-        latest = await self._answer(self._client.get_latest_blockhash(Confirmed))
+        latest = await self._answer(self._client.get_latest_blockhash(commitment))
         return latest.blockhash, latest.last_valid_block_height
 
     async def accounts(

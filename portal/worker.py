@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chain import anchoring
 from chain.config import AnchorPolicy
 from migrations import async_url
-from portal.database import APP, begin_unit
+from portal.database import APP, begin_read, begin_unit
 from portal.keys import log_key, with_authority, with_jwt_secret
 from portal.log import keep_log, publish_verifiers
 from portal.self_check import ask_chain, recompute
@@ -96,11 +96,14 @@ async def notice(units: Units, held: Services, job: Job) -> None:
 
 async def hold(units: Units, held: Services) -> None:
     """Hold the constitution's clauses against the rows."""
+    # All rows are read without a unit: an amendment would wait for one, and whatever is done for that.
+    async with begin_read(held.engine) as reader:
+        found = await conformance.found_in(reader, held.constitution.figures)
     async with units() as unit:
-        broken = await conformance.look(unit, held.constitution.figures)
+        broken = await conformance.keep(unit, found)
         if broken:
-            found = "1 check finds" if broken == 1 else f"{broken} checks find"
-            message = f"{found} rows that contradict the constitution or the audit trail."
+            checks = "1 check finds" if broken == 1 else f"{broken} checks find"
+            message = f"{checks} rows that contradict the constitution or the audit trail."
             await raise_alert(unit, BROKEN_ALERT, "critical", message, "/constitution/conformance")
         else:
             await resolve_alert(unit, BROKEN_ALERT)

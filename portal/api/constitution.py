@@ -179,6 +179,7 @@ class ClauseView(msgspec.Struct, frozen=True):
     section: str
     text: str
     checks: list[CheckView]
+    without: str  # why there are no checks, where that is known
 
 
 @get(
@@ -211,7 +212,9 @@ def _clause(item: conformance.Held) -> ClauseView:
         )
         for found in item.found
     ]
-    return ClauseView(item.clause.number, item.clause.section, item.clause.text, checks)
+    return ClauseView(
+        item.clause.number, item.clause.section, item.clause.text, checks, "" if checks else item.without
+    )
 
 
 routes: list = [read, document, earlier, conforms]

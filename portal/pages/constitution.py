@@ -14,7 +14,7 @@ from chain import explorer
 from chain.config import ChainConfig
 from portal.auth.guards import public
 from portal.pages.render import page
-from workflows.constitution import amendments, conformance
+from workflows.constitution import amendments, conformance, wording
 from workflows.constitution.clauses import clauses
 from workflows.constitution.document import Constitution
 from workflows.constitution.examples import of_principle
@@ -112,6 +112,8 @@ async def conforms(
         held=held,
         counts={state: counts[state] for state in ("holds", "broken", "nothing", "unchecked")},
         figures=conformance.figures_held(constitution.figures),
+        worded=wording.worded(constitution.text, constitution.figures),
+        laxer=wording.laxer(constitution.text, constitution.figures),
         governing=constitution,
     )
 

@@ -67,6 +67,7 @@ KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
     "policy.submitted": ("Policy submitted", lambda p: "Submitted for review."),
     "policy.amended": ("Policy amended", lambda p: f"Amended: version {p['version']}. Its review starts anew."),
     "policy.withdrawn": ("Policy withdrawn", lambda p: "Withdrawn."),
+    "policy.held_back": ("Ballot held back", lambda p: f"It did not come to a ballot yet, as the constitution asks for more now. {p['why']}"),
     "policy.enacted": ("Policy enacted", lambda p: "In force."),
     "policy.suspended": ("Policy suspended", lambda p: "Suspended."),
     "review.approved": ("Review: approved", lambda p: f"Version {p['version']} approved."),

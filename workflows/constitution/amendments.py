@@ -33,6 +33,7 @@ from workflows.storage.unit import Unit, new_id
 TOPIC = "constitution"
 MOST = 100_000  # characters
 GROUND = 0x414347534C4157  # held shared by every unit (migrations 0008), alone by whoever adopts
+PATIENCE, LOCK_NOT_AVAILABLE = "3s", "55P03"
 _ADOPTING = 0x41434753_41444F50  # one adopter at a time, so that two never wait for each other
 
 
@@ -269,14 +270,24 @@ async def _store(unit: Unit, sha256: str, body: bytes, source: str) -> None:
 
 
 async def hold_alone(unit: Unit) -> bool:
-    """Wait until no other unit is open, and let none begin until this one ends. False: somebody else is at it.
+    """Wait until no other unit is open, and let none begin until this one ends. False: somebody else is at it, or one of
+    the others lasts long; then it is for the next time, as all that begin meanwhile wait too.
 
     To be taken before any row is locked, so that nobody this waits for waits for this one.
     """
     free = sa.select(sa.func.pg_try_advisory_xact_lock(_ADOPTING))
     if not (await unit.connection.execute(free)).scalar_one():
         return False
-    await unit.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(GROUND)))
+    patience = (await unit.connection.execute(sa.text("SELECT current_setting('lock_timeout')"))).scalar_one()
+    try:
+        async with unit.connection.begin_nested():
+            await unit.connection.execute(sa.text(f"SET LOCAL lock_timeout = '{PATIENCE}'"))
+            await unit.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(GROUND)))
+            await unit.connection.execute(sa.select(sa.func.set_config("lock_timeout", patience, True)))
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") != LOCK_NOT_AVAILABLE:
+            raise
+        return False
     return True
 
 

@@ -14,7 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from workflows.constitution import amendments
+from workflows.constitution.checks import FURTHER, NO_ROWS, Check, figure
 from workflows.constitution.clauses import Clause
+from workflows.constitution.document import of_bytes
 from workflows.constitution.figures import FLOORS, Figures
 from workflows.storage.tables import conformance
 from workflows.storage.unit import Unit
@@ -22,20 +25,17 @@ from workflows.storage.unit import Unit
 MOST = 20  # rows that are named
 
 
-class Check(msgspec.Struct, frozen=True):
-    """`live`: the code that implements the clause. `counted` and `broken` are SQL; the latter gives references."""
-
-    key: str
-    clause: str
-    says: str
-    live: str
-    counted: str
-    broken: str
-    rows: str  # where a person finds what was counted
-
-
 _BALLOTS = "FROM ballot b JOIN policy p ON p.id = b.policy_id"
+_OF_TIER = "JOIN tier ON tier.strategy = v.strategy AND b.opens_at >= tier.began AND b.opens_at < tier.ended"
 _TIER = "JOIN policy_version v ON v.policy_id = b.policy_id AND v.number = b.version"
+_RESTRICTIONS = "FROM restriction r LEFT JOIN violation v ON v.id = r.violation_id"
+_DAYS, _EMERGENCY_DAYS, _QUORUM = (
+    figure(name, "b.opens_at") for name in ("voting_days", "emergency_voting_days", "quorum_percent")
+)
+_BLOCK, _LOCKDOWN, _RESTRICTION, _AUTOMATIC = (
+    figure(name, "r.imposed_at")
+    for name in ("block_hours", "lockdown_hours", "restriction_hours", "automatic")
+)
 _APPROVED = """(SELECT count(*) FROM review r WHERE r.policy_id = b.policy_id AND r.version = b.version AND r.decision = 'approve'
     AND {capacity} = ANY(r.capacity) AND r.created_at <= b.opens_at)"""
 
@@ -85,24 +85,26 @@ CHECKS = (
         "approved_before_ballot", "4.2", "Each ballot opened with as many approvals of that very version as its tier asks for.",
         "workflows.policy_creation.rules.review_progress",
         f"SELECT count(*) {_BALLOTS}",
-        f"""SELECT p.ref {_BALLOTS} {_TIER} JOIN tier ON tier.strategy = v.strategy WHERE
+        f"""SELECT p.ref {_BALLOTS} {_TIER} {_OF_TIER} WHERE
             {_APPROVED.format(capacity="'reviewer'")} < tier.approvals OR {_APPROVED.format(capacity="'legal'")} < tier.legal
             OR {_APPROVED.format(capacity="'council'")} < tier.council""",
         "/audit?type=ballot.opened",
+        also=("4.4", "4.5"),
     ),
     Check(
         "commented_before_ballot", "4.3", "Each ballot opened after the comment period of its tier, unless in an emergency.",
         "workflows.policy_creation.ballots.open_due",
         f"SELECT count(*) {_BALLOTS} WHERE NOT p.emergency",
-        f"""SELECT p.ref {_BALLOTS} {_TIER} JOIN tier ON tier.strategy = v.strategy WHERE NOT p.emergency
+        f"""SELECT p.ref {_BALLOTS} {_TIER} {_OF_TIER} WHERE NOT p.emergency
             AND b.opens_at < p.submitted_at + make_interval(days => tier.comment_days)""",
         "/audit?type=ballot.opened",
+        also=("4.4", "4.5", "4.8"),
     ),
     Check(
         "open_long_enough", "5.2", "Each ballot is open for the days of the annex.",
         "workflows.policy_creation.ballots.open_due",
         f"SELECT count(*) {_BALLOTS} WHERE NOT p.emergency",
-        f"""SELECT p.ref {_BALLOTS} WHERE NOT p.emergency AND (b.closes_at < b.opens_at + make_interval(days => :voting_days)
+        f"""SELECT p.ref {_BALLOTS} WHERE NOT p.emergency AND (b.closes_at < b.opens_at + make_interval(days => {_DAYS})
             OR b.closed_at < b.closes_at)""",
         "/audit?type=ballot.opened",
     ),
@@ -111,7 +113,7 @@ CHECKS = (
         "workflows.policy_creation.ballots.open_due",
         f"SELECT count(*) {_BALLOTS} WHERE p.emergency",
         f"""SELECT p.ref {_BALLOTS} WHERE p.emergency AND (b.closes_at < b.opens_at
-            + make_interval(days => :emergency_voting_days) OR b.closed_at < b.closes_at)""",
+            + make_interval(days => {_EMERGENCY_DAYS}) OR b.closed_at < b.closes_at)""",
         "/audit?type=ballot.opened",
     ),
     Check(
@@ -128,7 +130,7 @@ CHECKS = (
         "quorum", "5.4", "Each ballot that passed had its quorum by votes for and abstentions.",
         "workflows.policy_creation.tally.decide",
         "SELECT count(*) FROM ballot WHERE passed",
-        f"""SELECT p.ref {_BALLOTS} WHERE b.passed AND (b.quorum_percent < :quorum_percent
+        f"""SELECT p.ref {_BALLOTS} WHERE b.passed AND (b.quorum_percent < {_QUORUM}
             OR 100 * (b.votes_for + b.votes_abstain) < b.quorum_percent * b.electorate)""",
         "/audit?type=ballot.closed",
     ),
@@ -140,12 +142,13 @@ CHECKS = (
             AND 100 * b.votes_for >= b.threshold_percent * (b.votes_for + b.votes_against)
             AND 100 * (b.votes_for + b.votes_abstain) >= b.quorum_percent * b.electorate)""",
         "/audit?type=ballot.closed",
+        also=("5.6",),
     ),
     Check(
         "threshold", "5.7", "No ballot asked for less than its tier.",
         "workflows.policy_creation.rules.applicable",
         f"SELECT count(*) {_BALLOTS}",
-        f"SELECT p.ref {_BALLOTS} {_TIER} JOIN tier ON tier.strategy = v.strategy WHERE b.threshold_percent < tier.threshold",
+        f"SELECT p.ref {_BALLOTS} {_TIER} {_OF_TIER} WHERE b.threshold_percent < tier.threshold",
         "/audit?type=ballot.opened",
     ),
     Check(
@@ -190,10 +193,10 @@ CHECKS = (
         "restrictions_end", "8.3", "Every restriction ends, after no more hours than the annex says.",
         "workflows.policy_enforcement.remediation.answer",
         "SELECT count(*) FROM restriction",
-        """SELECT coalesce(v.ref, r.id::text) FROM restriction r LEFT JOIN violation v ON v.id = r.violation_id
+        f"""SELECT coalesce(v.ref, r.id::text) {_RESTRICTIONS}
             WHERE r.expires_at > r.imposed_at + make_interval(hours => CASE r.level
-                WHEN 'immediate_block' THEN :block_hours WHEN 'emergency_lockdown' THEN :lockdown_hours
-                WHEN 'temporary_restriction' THEN :restriction_hours ELSE 24 * 366 END)""",
+                WHEN 'immediate_block' THEN {_BLOCK} WHEN 'emergency_lockdown' THEN {_LOCKDOWN}
+                WHEN 'temporary_restriction' THEN {_RESTRICTION} ELSE 24 * 366 END)""",
         "/violations",
     ),
     Check(
@@ -208,8 +211,9 @@ CHECKS = (
         "automatic_up_to", "8.5", "No machine went further up the ladder than the annex lets it.",
         "workflows.policy_enforcement.remediation.answer",
         "SELECT count(*) FROM restriction WHERE imposed_by IS NULL",
-        """SELECT coalesce(v.ref, r.id::text) FROM restriction r LEFT JOIN violation v ON v.id = r.violation_id
-            WHERE r.imposed_by IS NULL AND array_position(:ladder, r.level) > array_position(:ladder, :automatic)""",
+        f"""SELECT coalesce(v.ref, r.id::text) {_RESTRICTIONS}
+            WHERE r.imposed_by IS NULL
+                AND array_position(:ladder, r.level) > array_position(:ladder, {_AUTOMATIC})""",
         "/violations",
     ),
     Check(
@@ -302,6 +306,7 @@ CHECKS = (
                 AND said(e) ->> 'restriction' = r.id::text)""",
         "/violations",
     ),
+    *FURTHER,
 )  # fmt: skip
 
 
@@ -324,10 +329,11 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Held(msgspec.Struct, frozen=True):
-    """A clause with the checks that hold it against the rows."""
+    """A clause with the checks that hold it against the rows; `without` says why there are none, where that is known."""
 
     clause: Clause
     found: list[Found]
+    without: str = ""
 
 
 class FigureHeld(msgspec.Struct, frozen=True):
@@ -339,46 +345,92 @@ class FigureHeld(msgspec.Struct, frozen=True):
     floor: int
 
 
+class Look(msgspec.Struct, frozen=True):
+    """What one check found in the rows."""
+
+    key: str
+    counted: int
+    broken: list[str]
+
+
+class Era(msgspec.Struct, frozen=True):
+    """The figures of a document, and from when until when it was in force: what was done is held against those of its time."""
+
+    began: datetime | None  # from the founding on
+    ended: datetime | None  # until now
+    figures: Figures
+
+
+async def eras(connection: AsyncConnection, figures: Figures) -> list[Era]:
+    """Those of all documents there were; `figures` are of the one in force."""
+    steps = await amendments.adopted(connection)
+    began = [None, *(step.adopted_at for step in steps)]
+    ended = [*(step.adopted_at for step in steps), None]
+    earlier = [step.previous_sha256 for step in steps]
+    known = [of_bytes(await amendments.body_of(connection, sha256) or b"", "").figures for sha256 in earlier]
+    return [Era(*each) for each in zip(began, ended, [*known, figures], strict=True)]
+
+
 async def look(unit: Unit, figures: Figures) -> int:
     """Make every check and keep what it found; how many clauses are broken."""
-    broken = 0
-    await unit.connection.execute(
-        sa.text("SET LOCAL statement_timeout = '10min'")
-    )  # each reads all rows there are
+    return await keep(unit, await found_in(unit.connection, figures))
+
+
+async def found_in(connection: AsyncConnection, figures: Figures) -> list[Look]:
+    """Make every check. Each reads all rows there are: best in a transaction that holds nobody up."""
+    await connection.execute(sa.text("SET LOCAL statement_timeout = '10min'"))
+    times = await eras(connection, figures)
+    made = []
     for check in CHECKS:
-        counted = (await unit.connection.execute(_statement(check.counted, figures))).scalar() or 0
-        rows = await unit.connection.execute(_statement(f"{check.broken} LIMIT {MOST}", figures))
-        found = sorted({str(row[0]) for row in rows})
-        broken += bool(found)
-        values = {"key": check.key, "counted": counted, "broken": found, "checked_at": unit.now}
+        counted = (await connection.execute(_statement(check.counted, times))).scalar() or 0
+        rows = await connection.execute(_statement(f"{check.broken} LIMIT {MOST}", times))
+        made.append(Look(check.key, counted, sorted({str(row[0]) for row in rows})))
+    return made
+
+
+async def keep(unit: Unit, made: Sequence[Look]) -> int:
+    """Keep what was found; how many clauses are broken."""
+    for each in made:
+        values = {"key": each.key, "counted": each.counted, "broken": each.broken, "checked_at": unit.now}
         statement = insert(conformance).values(values)
         await unit.connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_=values))
-    return broken
+    return sum(bool(each.broken) for each in made)
 
 
-def _statement(text: str, figures: Figures) -> sa.TextClause:
-    """`text` with the annex at hand: single figures as parameters, the tiers as a table `tier`; `said(e)` is what an entry says."""
+_SINGLES = (
+    "voting_days",
+    "emergency_voting_days",
+    "quorum_percent",
+    "block_hours",
+    "lockdown_hours",
+    "restriction_hours",
+)
+
+
+def _statement(text: str, times: Sequence[Era]) -> sa.TextClause:
+    """`text` with the annexes at hand as tables `document` and `tier`; `said(e)` is what an entry says."""
     text = text.replace("said(e)", "(convert_from(e.body, 'UTF8')::jsonb -> 'payload')")
-    tiers = ", ".join(
-        f"('{name}', {tier.approvals}, {tier.legal}, {tier.council}, {tier.comment_days}, {tier.threshold_percent})"
-        for name, tier in figures.tiers.items()
+    documents, tiers = [], []
+    for era in times:
+        when = f"{_moment(era.began, '-infinity')}, {_moment(era.ended, 'infinity')}"
+        singles = ", ".join(str(getattr(era.figures, name).value) for name in _SINGLES)
+        documents.append(f"({when}, {singles}, '{era.figures.automatic_remediation.value}')")
+        tiers += [
+            f"({when}, '{name}', {tier.approvals}, {tier.legal}, {tier.council}, {tier.comment_days}, {tier.threshold_percent})"
+            for name, tier in era.figures.tiers.items()
+        ]
+    columns = "began, ended, strategy, approvals, legal, council, comment_days, threshold"
+    whole = sa.text(
+        f"WITH document (began, ended, {', '.join(_SINGLES)}, automatic) AS (VALUES {', '.join(documents)}), "
+        f"tier ({columns}) AS (VALUES {', '.join(tiers)}) {text}"
     )
-    columns = "strategy, approvals, legal, council, comment_days, threshold"
-    whole = sa.text(f"WITH tier ({columns}) AS (VALUES {tiers}) {text}")
-    values = {
-        "voting_days": figures.voting_days.value,
-        "emergency_voting_days": figures.emergency_voting_days.value,
-        "quorum_percent": figures.quorum_percent.value,
-        "block_hours": figures.block_hours.value,
-        "lockdown_hours": figures.lockdown_hours.value,
-        "restriction_hours": figures.restriction_hours.value,
-        "automatic": str(figures.automatic_remediation.value),
-    }
-    used = {name: value for name, value in values.items() if f":{name}" in text}
-    found = whole.bindparams(**used)
-    if ":ladder" in text:
-        found = found.bindparams(sa.bindparam("ladder", LADDER, sa.ARRAY(sa.Text)))
-    return found
+    return whole.bindparams(sa.bindparam("ladder", LADDER, sa.ARRAY(sa.Text))) if ":ladder" in text else whole
+
+
+def _moment(at: datetime | None, never: str) -> str:
+    # A colon would be read as a parameter's.
+    said = at.isoformat().replace(":", "\\:") if at else never
+    return f"'{said}'\\:\\:timestamptz"
 
 
 LADDER = ["log_warning", "temporary_restriction", "immediate_block", "emergency_lockdown"]
@@ -395,8 +447,11 @@ async def held(connection: AsyncConnection, document: Sequence[Clause]) -> list[
             if row
             else Found(check, None, [], None)
         )
-        by_clause.setdefault(check.clause, []).append(found)
-    return [Held(clause, by_clause.get(clause.number, [])) for clause in document]
+        for number in (check.clause, *check.also):
+            by_clause.setdefault(number, []).append(found)
+    return [
+        Held(clause, by_clause.get(clause.number, []), NO_ROWS.get(clause.number, "")) for clause in document
+    ]
 
 
 def figures_held(figures: Figures) -> list[FigureHeld]:

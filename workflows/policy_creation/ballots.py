@@ -31,7 +31,7 @@ from workflows.kinds import (
     WorkflowStatus,
 )
 from workflows.orchestrator import stages
-from workflows.policy_creation import implementation, records
+from workflows.policy_creation import implementation, readiness, records
 from workflows.policy_creation.eligibility import NOT_OPEN, eligibility
 from workflows.policy_creation.lifecycle import after_ballot
 from workflows.policy_creation.loading import REASON_LIMIT, lock_policy, storable, update_policy
@@ -83,6 +83,8 @@ async def _open(unit: Unit, figures: Figures, ref: str) -> None:
     row = await lock_policy(unit, ref)
     if is_outdated(unit, row):
         await _return(unit, row, amendments.outdated(row["constitution_base_sha256"]), "amendment.outdated")
+        return
+    if await readiness.hold_back(unit, figures, row):
         return
     why_not = await gate.pass_through(unit, row) if row["rule_engine"] else ""
     if why_not:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -15,6 +14,7 @@ from workflows.orchestrator import stages
 from workflows.policy_creation import ballots
 from workflows.policy_creation.lifecycle import after_review, insist_takes
 from workflows.policy_creation.loading import check_reason, lock_policy, update_policy
+from workflows.policy_creation.readiness import given
 from workflows.policy_creation.rules import ReviewGiven, capacity, review_progress
 from workflows.policy_creation.views import ReviewProgress
 from workflows.roles import insist, may_review
@@ -83,16 +83,6 @@ async def _keep(unit: Unit, row: dict[str, Any], decision: Decision, reason: str
         )
     )
     return mine
-
-
-async def given(unit: Unit, policy_id: UUID, version: int) -> list[ReviewGiven]:
-    """The decisions on a version so far."""
-    columns = review.c.reviewer_id, review.c.capacity, review.c.decision
-    statement = sa.select(*columns).where(review.c.policy_id == policy_id, review.c.version == version)
-    return [
-        ReviewGiven(row["reviewer_id"], tuple(row["capacity"]), Decision(row["decision"]))
-        for row in await unit.rows(statement)
-    ]
 
 
 async def _move_on(
