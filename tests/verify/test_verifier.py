@@ -222,3 +222,34 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
         (node.module or "").partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
     }
     assert modules <= set(sys.stdlib_module_names)
+
+
+def entry(under: str, kind: str = "policy.drafted", **payload: str) -> tuple[str, dict[str, Any]]:
+    return kind, {"constitution_sha256": under, "payload": payload}
+
+
+@pytest.mark.parametrize(
+    ("entries", "told"),
+    [
+        ([entry("a"), entry("a", "constitution.adopted", previous_sha256="a", sha256="b"), entry("b")], "b at the end, after 1"),
+        ([entry("a"), entry("a", "constitution.adopted", previous_sha256="a", sha256="b"), entry("a")], None),
+        ([entry("a"), entry("a", "constitution.adopted", previous_sha256="c", sha256="b")], None),
+        ([entry("a"), entry("c"), entry("c")], "otherwise than by vote at entry [1]"),
+        (
+            [
+                entry("a", "constitution.adopted", previous_sha256="a", sha256="b"),
+                entry("b", "constitution.adopted", previous_sha256="b", sha256="a"),
+                entry("a"),
+            ],
+            "a at the end, after 2",
+        ),
+    ],
+)  # fmt: skip
+def test_entries_name_the_constitution_of_their_time(entries: list[Any], told: str | None) -> None:
+    log = acgs_verify.Log({}, {}, None)
+    try:
+        for index, (kind, body) in enumerate(entries):
+            log._take_constitution(index, kind, body)
+        assert told is not None and told in log.constitutions()
+    except acgs_verify.Wrong:
+        assert told is None
