@@ -896,7 +896,7 @@ class Log:
     def __init__(self, files, about, identity):
         self.files, self.about, self.identity = files, about, identity
         self.note, self.roots, self.verifiers, self.ids, self.votes = None, {}, [], set(), {}
-        self.under, self.adopted, self.voted, self.unvoted = None, None, 0, []
+        self.under, self.adopted, self.voted, self.unvoted, self.astray = None, None, 0, [], None
         self.asked = set()  # sizes at which the chain has a head, whether or not the file says so
 
     def entries(self):
@@ -942,22 +942,21 @@ class Log:
     def _take_constitution(self, index, kind, decoded):
         """Each entry names the document in force at its time: after an adoption, the one that was adopted."""
         under = decoded.get("constitution_sha256")
-        if self.adopted is not None:
-            need(under == self.adopted, "entry %d names another document than was adopted before it" % index)
-        elif self.under is not None and under != self.under:
+        if self.adopted is not None and under != self.adopted:
+            self.astray = self.astray or "entry %d names another document than was adopted before it" % index
+        elif self.adopted is None and self.under not in (None, under):
             self.unvoted.append(index)
         self.under, self.adopted = under, None
         if kind == "constitution.adopted":
             payload = decoded["payload"]
-            need(
-                payload["previous_sha256"] == under,
-                "entry %d amends another document than was in force" % index,
-            )
+            if payload["previous_sha256"] != under:
+                self.astray = self.astray or "entry %d amends another document than was in force" % index
             self.adopted, self.voted = payload["sha256"], self.voted + 1
 
     def constitutions(self):
         """How the document in force changed; a change that no vote made is named."""
         need(self.under is not None, "there are no entries")
+        need(self.astray is None, self.astray)
         changed = ", and otherwise than by vote at entry %s" % self.unvoted if self.unvoted else ""
         return "%s at the end, after %d amendment(s) by vote%s" % (
             self.adopted or self.under,

@@ -201,8 +201,9 @@ async def _keep(unit: Unit, constitution: Constitution, locked: Locked, found: R
         validation=locked.ref,
         version=locked.version or 0,
         verdict=str(found.verdict),
-        score=found.score,
-        confidence=found.confidence,
+        # Verifiers take no number with a fraction: it has no one spelling.
+        score=f"{found.score:.4f}",
+        confidence=f"{found.confidence:.4f}",
         findings=len(found.findings),
         basis_sha256=found.basis_sha256,
         # Of a text that is not public, a hash of what quotes it would let anybody try what it says.
