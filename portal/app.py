@@ -35,12 +35,14 @@ import portal.pages.account
 import portal.pages.audit
 import portal.pages.beginning
 import portal.pages.chain
+import portal.pages.compliance
 import portal.pages.constitution
 import portal.pages.demo
 import portal.pages.drafting
 import portal.pages.enforcement
 import portal.pages.home
 import portal.pages.policies
+import portal.pages.policy_compliance
 import portal.pages.reviews
 import portal.pages.transparency
 import portal.pages.verify
@@ -73,6 +75,8 @@ PAGE_ROUTES = [
     *portal.pages.reviews.routes,
     *portal.pages.votes.routes,
     *portal.pages.verify.routes,
+    *portal.pages.policy_compliance.routes,
+    *portal.pages.compliance.routes,
     *portal.pages.enforcement.routes,
     *portal.pages.violations.routes,
     *portal.pages.constitution.routes,

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from portal.auth.guards import public, requires
 from portal.auth.tokens import secret_of
-from portal.pages import amending
+from portal.pages import amending, judgement
 from portal.pages.forms import form
 from portal.pages.policies import one_of
 from portal.pages.refusals import attempt, field_errors
@@ -23,6 +23,9 @@ from portal.services import acting, services
 from portal.synthesising import opened, take
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
+from workflows.constitutional_compliance import validations
+from workflows.constitutional_compliance.analysis import Problem
+from workflows.constitutional_compliance.findings import Subject
 from workflows.errors import Conflict, FieldError, Invalid, Unavailable
 from workflows.kinds import Category, PolicyState, Priority, RuleEngine, Strategy
 from workflows.markdown import to_html
@@ -101,6 +104,9 @@ async def create(
     report, problem = await _judged(request, values)
     if wish == "preview":
         return _page(request, figures, actor, None, values, previewed=True, report=report, unjudged=problem)
+    if wish == "check":
+        checked = await _held_against(request, constitution, values)
+        return _page(request, figures, actor, None, values, report=report, unjudged=problem, checked=checked)
     try:
         draft = _checked(values)
         _insist_sound(report, wish)
@@ -126,6 +132,13 @@ async def preview(request: Request, constitution: NamedDependency[Constitution])
     report, problem = await _judged(request, values)
     context = _shown(values, constitution.figures, previewed=True, report=report, unjudged=problem)
     return fragment(request, "fragments/policies/draft_preview.html", **context)
+
+
+@post("/policies/check", guards=[requires(may_propose)], status_code=200)
+async def check(request: Request, constitution: NamedDependency[Constitution]) -> Response:
+    """The text as it stands in the form, held against the constitution; asked for by htmx. Nothing is kept."""
+    checked = await _held_against(request, constitution, await _values(request))
+    return fragment(request, "fragments/compliance/checked.html", **checked)
 
 
 @get("/policies/{ref:str}/edit", guards=[requires(may_propose)])
@@ -154,6 +167,7 @@ async def amend(
     figures = constitution.figures
     report, problem = await _judged(request, values, ref)
     wish = (await form(request)).get("do", "")
+    checked = await _held_against(request, constitution, values, ref) if wish == "check" and actor else None
     async with acting(request) as unit:
         policy = await queries.policy(unit.connection, figures, ref)
         show = partial(_page, request, figures, actor, policy, values, report=report, unjudged=problem)
@@ -162,6 +176,8 @@ async def amend(
         insist(may_edit(actor, policy.author.id))
         if wish == "preview":
             return show(previewed=True)
+        if checked:
+            return show(checked=checked)
         try:
             async with attempt(unit):
                 if policy.state != PolicyState.DRAFT:
@@ -193,6 +209,35 @@ async def _judged(
         return await rules.judge(services(request).rulebook, rule, of=ref or rules.CANDIDATE), ""
     except Unavailable as refusal:
         return None, f"The rule cannot be looked at now: {refusal.detail}"
+
+
+async def _held_against(
+    request: Request, constitution: Constitution, values: Values, ref: str = ""
+) -> dict[str, Any]:
+    """What the analysers find of the text as it is being written, at the tier it would have; kept nowhere."""
+    held = services(request)
+    draft, _ = _draft(values)
+    if not draft.text.strip():
+        return {**judgement.shown(constitution, None, None), "unchecked": "Write a text first."}
+    subject = Subject(
+        title=draft.title,
+        text=draft.text,
+        category=draft.category,
+        emergency=draft.emergency,
+        policy_ref=ref,
+        rule_engine=draft.rule.engine if draft.rule else None,
+        rule_source=draft.rule.source if draft.rule else "",
+        rule_examples=draft.rule.examples if draft.rule else [],
+    )
+    try:
+        enacted = await validations.in_force(held.rulebook.units)
+        level = drafts.preview(draft, constitution.figures).risk.strategy
+        (found,) = await held.judge.judge(constitution, [subject], enacted=enacted, level=level)
+    except Unavailable as refusal:
+        found = Problem("unavailable", refusal.detail)
+    if isinstance(found, Problem):
+        return {**judgement.shown(constitution, None, None), "unchecked": found.detail}
+    return {**judgement.shown(constitution, found, draft.text), "unchecked": ""}
 
 
 def _insist_sound(report: rules.Report | None, wish: str) -> None:
@@ -407,6 +452,7 @@ def _page(
     previewed: bool = False,
     report: rules.Report | None = None,
     unjudged: str = "",
+    checked: dict[str, Any] | None = None,
 ) -> Response:
     governing = services(request).constitution
     heading, lead = "Write a policy", "What is submitted does not change any more; you can still amend it."
@@ -431,6 +477,7 @@ def _page(
         begun_from=_begun_from(request, actor, values),
         may_emergency=bool(may_declare_emergency(actor)) or values["emergency"] == "true",
         **_shown(values, figures, previewed=previewed, report=report, unjudged=unjudged),
+        **(checked or {"judged": None, "unchecked": ""}),
     )
 
 
@@ -450,4 +497,4 @@ def _begun_from(request: Request, actor: Actor | None, values: Values) -> str:
     return f"The language model {source.title} wrote it."
 
 
-routes: list = [new, begin_with, create, preview, edit, amend, submit, withdraw]
+routes: list = [new, begin_with, create, preview, check, edit, amend, submit, withdraw]

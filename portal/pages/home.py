@@ -22,6 +22,7 @@ WAITS = {
     "review": {"word": "Review", "glyph": "eye", "tab": "/review", "verb": "Comments end"},
     "vote": {"word": "Vote", "glyph": "ballot", "tab": "/ballot", "verb": "The ballot closes"},
     "returned": {"word": "Mend", "glyph": "return", "tab": "/edit", "verb": "Due"},
+    "compliance": {"word": "Decide", "glyph": "scales", "tab": "/compliance", "verb": "To be decided"},
     "violation": {"word": "Answer", "glyph": "warning", "tab": "", "verb": "Due"},
     "restricted": {"word": "Restricted", "glyph": "lock", "tab": "", "verb": "It ends"},
     "appeal": {"word": "Judge", "glyph": "scales", "tab": "", "verb": "Due"},

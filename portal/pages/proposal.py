@@ -87,6 +87,7 @@ def tabs(policy: PolicyView, current: str) -> list[dict[str, Any]]:
         ("changes", "Changes", policy.versions > 1),
         ("discussion", "Discussion", policy.state != PolicyState.DRAFT),
         ("review", "Review", policy.state != PolicyState.DRAFT),
+        ("compliance", "Compliance", policy.state != PolicyState.DRAFT),
         ("ballot", "Ballot", policy.ballot is not None),
         ("results", "Results", after_vote),
         ("impact", "Impact", policy.version.rule is not None),

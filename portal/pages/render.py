@@ -196,6 +196,7 @@ def _nav(path: str, actor: Actor | None) -> list[dict[str, Any]]:
     if actor and actor.has(Role.REVIEWER, Role.COUNCIL):
         items.append(("/reviews", "Reviews"))
     items += [
+        ("/compliance", "Compliance"),
         ("/enforcement", "Enforcement"),
         ("/constitution", "Constitution"),
         ("/audit", "Audit"),

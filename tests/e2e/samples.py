@@ -78,6 +78,17 @@ SAMPLES: list[tuple[str | None, str]] = [
     ("farah", "/violations/{violation}"),
     (None, "/policies/{deciding}/enforcement"),
     (None, "/policies/{voting}/impact"),
+    (None, "/compliance"),
+    ("dana", "/compliance"),
+    (None, "/compliance/validations?verdict=compliant"),
+    (None, "/compliance/validations/{validation}"),
+    (None, "/compliance/disagreements"),
+    ("hal", "/compliance/labels"),
+    (None, "/compliance/try"),
+    ("ada", "/compliance/try"),
+    ("ada", "/compliance/batches/{batch}"),
+    (None, "/policies/{enacted}/compliance"),
+    ("chidi", "/policies/{new}/compliance"),
     (None, "/policies/{voting}/discussion"),
     ("ada", "/policies/{voting}/discussion"),
     ("dana", "/policies/{new}/review"),
@@ -155,6 +166,8 @@ def names_in(portal: Portal) -> dict[str, str]:
         "decision": portal.get("/api/v1/enforcement/decisions", outcome="deny", limit=1)["items"][0]["id"],
         "violation": portal.get("/api/v1/violations", severity="high", limit=1)["items"][0]["ref"],
         "receipt": Program(portal, "ada").vote(names["voted"], "for"),
+        "validation": portal.get("/api/v1/compliance/validations", limit=1)["items"][0]["ref"],
+        "batch": Program(portal, "ada").batch(["Notes are published.", "The chair has two votes.", ""]),
     }
     return names
 
@@ -180,3 +193,8 @@ class Program:
         text = self.get(f"/api/v1/policies/{ref}/ballot")["version_sha256"]
         cast = self.post(f"/api/v1/policies/{ref}/ballot/votes", choice=choice, version_sha256=text)
         return cast["receipt"]["code"]
+
+    def batch(self, texts: list[str]) -> str:
+        """The id of a batch of texts, held against the constitution."""
+        items = [{"text": text} for text in texts]
+        return self.post("/api/v1/workflows/constitutional-compliance/batch", items=items)["batch_id"]

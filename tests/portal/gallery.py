@@ -18,8 +18,11 @@ from litestar import Litestar, Request, Response, get, post, websocket_stream
 from litestar.params import FromPath, FromQuery
 from litestar.static_files import create_static_files_router
 
+from portal.pages import judgement
 from portal.pages.filters import FILTERS
 from portal.static_files import static_url
+from tests.portal import judged
+from workflows.constitution.document import load
 
 ROOT = Path(__file__).parents[2]
 POLICY = (
@@ -38,6 +41,9 @@ KINDS = {
     "review": "approve return reject pending void",
     "choice": "for against abstain",
     "outcome": "passed failed no_quorum open",
+    "compliance": "compliant requires_review non_compliant",
+    "validation": "waiting retrying judged failed called_off",
+    "label": "breaks honours neutral",
     "category": "constitutional safety governance financial never_heard_of",
 }
 
@@ -100,6 +106,15 @@ def samples() -> dict:
     titles = ["Draft", "Review", "Comment", "Voting", "In force"]
     statuses = ["done", "done", "done", "current", "future"]
     return {
+        **judgement.shown(load(), judged.result(), judged.TEXT),
+        "curve": [
+            {"coverage": share, "risk": share**3 / 12, "low": share**3 / 20, "high": share**3 / 8}
+            for share in (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+        ],
+        "weeks": [
+            {"since": NOW - timedelta(days=7 * ago), "answered": ago % 3 * 2, "agreed": ago % 3}
+            for ago in (3, 2, 1, 0)
+        ],
         "past": past,
         "soon": soon,
         "later": later,

@@ -146,7 +146,7 @@ async def assess_waiting(
 
 
 async def _assess(units: Units, judge: Judge, constitution: Constitution, taken: list[Taken]) -> None:
-    enacted = await _in_force(units) if taken[0].level != Strategy.STANDARD else []
+    enacted = await in_force(units) if taken[0].level != Strategy.STANDARD else []
     for each, found in zip(taken, await _judged(judge, constitution, taken, enacted), strict=True):
         async with units() as unit:
             locked = await outcome.lock(unit, each.id)
@@ -212,7 +212,8 @@ async def _keep(unit: Unit, constitution: Constitution, locked: Locked, found: R
     await outcome.follow(unit, constitution, locked, found)
 
 
-async def _in_force(units: Units) -> list[Enacted]:
+async def in_force(units: Units) -> list[Enacted]:
+    """The policies in force, with which a text may clash."""
     v = policy_version.c
     query = (
         sa.select(policy.c.ref, v.title, v.text, v.category, v.rule_engine, v.rule_source)

@@ -337,8 +337,8 @@ async def review_queue(connection: AsyncConnection, actor: Actor) -> list[Policy
 
 
 def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subquery:
-    """Reviews and ballots that wait for this person, policies returned to them, and what waits for their office:
-    (kind, ref, title, due).
+    """Reviews and ballots that wait for this person, policies returned to them, questions put to them, and what waits for
+    their office: (kind, ref, title, due).
     """
     columns = (t.policy.c.ref, t.policy.c.title)
     none = sa.null().cast(sa.DateTime(timezone=True))
@@ -360,7 +360,27 @@ def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subq
     returned = sa.select(sa.literal("returned"), *columns, none).where(
         t.policy.c.author_id == actor.id, t.policy.c.state == PolicyState.RETURNED
     )
-    return sa.union_all(to_vote, to_review, returned, *_of_violations(actor, now)).subquery()
+    offices = _of_violations(actor, now)
+    return sa.union_all(to_vote, to_review, returned, _to_decide(actor), *offices).subquery()
+
+
+def _to_decide(actor: Actor) -> sa.Select[Any]:
+    """Whether a version complies, where this person was asked and the answer still decides something (§ 4.10)."""
+    question = t.compliance_question.c
+    return (
+        sa.select(sa.literal("compliance"), t.policy.c.ref, t.policy.c.title, question.due_at)
+        .select_from(t.compliance_asked)
+        .join(t.compliance_question, question.id == t.compliance_asked.c.question_id)
+        .join(t.validation, t.validation.c.id == question.validation_id)
+        .join(t.policy, t.policy.c.id == t.validation.c.policy_id)
+        .where(
+            t.compliance_asked.c.person_id == actor.id,
+            question.decided_at.is_(None),
+            t.policy.c.author_id != actor.id,
+            t.policy.c.current_version == t.validation.c.version,
+            t.policy.c.state.in_((PolicyState.IN_REVIEW, PolicyState.PUBLIC_COMMENT, PolicyState.ENACTED)),
+        )
+    )
 
 
 def _of_violations(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> list[sa.Select[Any]]:
@@ -413,6 +433,7 @@ async def inbox(
         "vote": "Vote before the ballot closes.",
         "review": "Review this version.",
         "returned": "It was returned to you; amend it or withdraw it.",
+        "compliance": "Decide whether it complies with the constitution: the analysis is not sure.",
         "violation": "Answer it: it goes beyond what machines may do.",
         "appeal": "Judge the appeal against a restriction.",
         "restricted": "What you do is restricted because of this. You may appeal.",

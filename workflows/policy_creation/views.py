@@ -345,11 +345,11 @@ class AnchorView(View, kw_only=True):
 
 
 class InboxItem(View):
-    """Something that waits for one person: a policy to review, a ballot to vote in, an own text to mend, and for those in
-    office a violation to answer or an appeal to judge; a restriction that concerns them.
+    """Something that waits for one person: a policy to review, a ballot to vote in, an own text to mend, a question whether a
+    text complies, and for those in office a violation to answer or an appeal to judge; a restriction that concerns them.
     """
 
-    kind: Literal["review", "vote", "returned", "violation", "appeal", "restricted"]
+    kind: Literal["review", "vote", "returned", "compliance", "violation", "appeal", "restricted"]
     ref: str
     title: str
     text: str
