@@ -19,10 +19,12 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from portal import compliance
 from portal.auth.guards import public
 from portal.services import Services, services
 from portal.telemetry import may_scrape
 from workflows.audit_transparency import anchors, checkpoints, tree
+from workflows.constitutional_compliance import queries as compliance_queries
 from workflows.errors import NotFound
 from workflows.kinds import AnchorState, WorkflowStatus
 from workflows.storage.tables import anchor, audit_pending, chain_status, conformance, workflow
@@ -121,7 +123,9 @@ async def _from_database(held: Services) -> bytes:
             *await _log(connection),
             *await _queue(connection),
             await _conformance(connection),
+            *await _compliance(connection),
         ]
+    families.extend(await _accuracy(held))
     text = generate_latest(_Given(families))  # type: ignore[arg-type]
     held.metrics.from_database = (time.monotonic(), text)
     return text
@@ -233,6 +237,38 @@ async def _conformance(connection: AsyncConnection) -> Metric:
     )
     broken.add_metric((), (await connection.execute(query)).scalar_one())
     return broken
+
+
+async def _compliance(connection: AsyncConnection) -> list[Metric]:
+    checks = CounterMetricFamily(
+        "governance_compliance_checks",
+        "Texts held against the constitution, by what was found.",
+        labels=("result",),
+    )
+    for verdict, count in (await compliance_queries.checks(connection)).items():
+        checks.add_metric((verdict,), count)
+    waiting, overdue = await compliance_queries.open_questions(connection, await governance_now(connection))
+    questions = GaugeMetricFamily(
+        "governance_compliance_questions", "Questions that wait for people.", labels=("state",)
+    )
+    questions.add_metric(("open",), waiting)
+    questions.add_metric(("overdue",), overdue)
+    return [checks, questions]
+
+
+async def _accuracy(held: Services) -> list[Metric]:
+    """Only what was measured of the very heads that judge now; nothing where nothing was."""
+    found = compliance.accuracies(await compliance.measured(held))
+    if not found:
+        return []
+    family = GaugeMetricFamily(
+        "governance_compliance_accuracy_percent",
+        "Clauses judged rightly, of policies that no fitting saw: of those that machines decide alone, and if they decided all.",
+        labels=("scope",),
+    )
+    for scope, value in found.items():
+        family.add_metric((scope,), value)
+    return [family]
 
 
 async def _queue(connection: AsyncConnection) -> list[Metric]:

@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from chain import anchoring
 from chain.config import AnchorPolicy
 from migrations import async_url
+from portal.compliance import watch_accuracy
 from portal.database import APP, begin_read, begin_unit
 from portal.keys import log_key, with_authority, with_jwt_secret
 from portal.log import keep_log, publish_verifiers
@@ -36,7 +37,15 @@ from portal.settings import Settings
 from workflows.alerts import raise_alert, resolve_alert
 from workflows.audit_transparency.reports import making as reports
 from workflows.constitution import conformance
-from workflows.constitutional_compliance import asking, questions, reassessment, tiers, validations
+from workflows.constitutional_compliance import (
+    asking,
+    classifiers,
+    questions,
+    reassessment,
+    tiers,
+    validations,
+)
+from workflows.constitutional_compliance.embedding import packaged
 from workflows.policy_creation import ballots
 from workflows.policy_enforcement import bundle, decisions, drift, remediation, replay, rules, violations
 from workflows.storage.tables import idempotency
@@ -85,6 +94,22 @@ async def judge(units: Units, held: Services) -> None:
         await tiers.sweep(unit, held.constitution.figures)
     async with units() as unit:
         await questions.sweep(unit, held.constitution.figures)
+
+
+async def refit(units: Units, held: Services) -> None:
+    """Fit the classifier anew for the embedder in use, and judge anew what it would judge otherwise."""
+    models = getattr(held.judge, "models", None)
+    embedder = (await models.using())[-1].embedder if models else packaged()
+    fitted = await classifiers.refit(units, embedder)
+    log.info("classifier_fitted", labels=fitted.labels, used=fitted.no_worse)
+    await look_anew(units, held)
+
+
+async def look_anew(units: Units, held: Services) -> None:
+    """Judge anew what something else would judge now, and see whether what judges is accurate enough."""
+    await watch_accuracy(units, held)
+    if await reassessment.look(units, held.judge, held.constitution):
+        await judge(units, held)
 
 
 async def notice(units: Units, held: Services, job: Job) -> None:
@@ -152,6 +177,10 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
     async def judging(job: Job) -> None:
         await _retried(job, partial(judge, units, held))
 
+    @queue.entrypoint(classifiers.JOB, on_failure="hold")
+    async def fitting(job: Job) -> None:
+        await _retried(job, partial(refit, units, held))
+
     @queue.entrypoint(reports.JOB, on_failure="hold")
     async def report(job: Job) -> None:
         await _retried(job, partial(make_reports, units))
@@ -166,8 +195,7 @@ def make_queue(pool: asyncpg.Pool, units: Units, held: Services, wake: asyncio.E
 
     @queue.schedule("reassessment", "53 * * * *")
     async def reassessing(schedule: Schedule) -> None:
-        if await reassessment.look(units, held.judge, held.constitution):
-            await judge(units, held)
+        await look_anew(units, held)
 
     @queue.schedule("drift", "41 * * * *")
     async def drifting(schedule: Schedule) -> None:

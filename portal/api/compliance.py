@@ -20,12 +20,14 @@ from portal.api.http import idempotent, paged
 from portal.api.parameters import NO_NUL, Cursor, Limit, Ref
 from portal.api.shapes import Reason
 from portal.auth.guards import public, requires
+from portal.compliance import measured
 from portal.exports import record_export
 from portal.services import services
 from workflows.constitution.document import Constitution
 from workflows.constitutional_compliance import (
     agreement,
     asking,
+    classifiers,
     labels,
     overrides,
     queries,
@@ -35,6 +37,7 @@ from workflows.constitutional_compliance import (
 from workflows.constitutional_compliance.labels import Labelled
 from workflows.constitutional_compliance.views import (
     AccuracyView,
+    ClassifierView,
     Disagreement,
     LabelView,
     PolicyCompliance,
@@ -85,6 +88,12 @@ class OverrideIn(Input):
 
 class TierIn(Input):
     strategy: Annotated[Strategy, Meta(description="A stricter one than the version has.")]
+
+
+class Requested(msgspec.Struct, frozen=True):
+    """It is under way; what comes of it shows at `links.classifiers`."""
+
+    links: dict[str, str]
 
 
 class Again(View):
@@ -314,13 +323,7 @@ async def queue(reader: NamedDependency[AsyncConnection]) -> Queue:
     responses=problems(),
 )
 async def accuracy(request: Request, reader: NamedDependency[AsyncConnection]) -> AccuracyView:
-    return await agreement.accuracy(reader, await measured_now(request))
-
-
-async def measured_now(request: Request) -> dict[str, Any]:
-    """What was measured of what judges now; {} where nothing was."""
-    measured = getattr(services(request).judge, "measured", None)
-    return await measured() if measured else {}
+    return await agreement.accuracy(reader, await measured(services(request)))
 
 
 @get(
@@ -374,7 +377,38 @@ async def export_labels(request: Request, reader: NamedDependency[AsyncConnectio
     return Response(body, media_type="application/zip", headers=headers)
 
 
+@get(
+    PATH + "/classifiers",
+    guards=[public],
+    tags=TAGS,
+    summary="List classifiers that were fitted here",
+    description="With people's labels; each with what was measured of it on texts that no fitting saw, and whether it judges now. "
+    "Where none does, the one that is shipped does.",
+    responses=problems(),
+)
+async def list_classifiers(reader: NamedDependency[AsyncConnection]) -> Items[ClassifierView]:
+    return Items(await queries.classifiers(reader))
+
+
+@post(
+    PATH + "/classifiers",
+    status_code=202,
+    guards=[requires(may_operate)],
+    tags=TAGS,
+    summary="Have the classifier fitted anew",
+    description="For operators. The worker fits it with all labels of people so far, measures it on texts that no fitting saw, and "
+    "uses it if it does no worse there than the one before; then what is on its way or in force is judged anew.",
+    responses=problems(401, 403),
+)
+@idempotent
+async def refit(request: Request, unit: NamedDependency[Unit]) -> Requested:
+    await classifiers.request(unit)
+    return Requested({"classifiers": f"{PATH}/classifiers", "events": "/api/v1/events?topics=compliance"})
+
+
 routes: list[Any] = [
+    list_classifiers,
+    refit,
     of_policy,
     raise_tier,
     listed,

@@ -19,6 +19,7 @@ from portal.auth.tokens import issue
 from portal.database import begin_unit, create_engine
 from tests.conftest import arranged
 from tests.e2e.running import Portal
+from tests.judging import settle_from_outside
 from tests.performance.measuring import Timings, Wire, at_once, bare_pool, web_process
 from tests.reliability.house import database_url
 from workflows.constitution.document import load
@@ -69,6 +70,9 @@ def open_ballot(portal: Portal) -> tuple[str, str]:
         }
         workflow = send("chidi", "/api/v1/workflows/policy-creation", draft)
         digest = workflow["policy"]["version_sha256"]
+        settle_from_outside(
+            lambda path: client.get(path).raise_for_status().json(), send, workflow["policy"]["ref"]
+        )
         approval = {"decision": "approve", "reason": "It is clear.", "version_sha256": digest}
         send("dana", workflow["links"]["approve"], approval)
     return workflow["policy"]["ref"], digest

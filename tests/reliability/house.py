@@ -20,6 +20,7 @@ import httpx
 from portal.auth.tokens import issue
 from portal.settings import VARIABLES
 from tests.e2e.running import ROOT, free_port, survivors
+from tests.judging import settle_from_outside
 
 SECRET = "a secret of the tests, long enough for HS256"
 PATIENCE = 120.0  # seconds; the machine may be busy with others
@@ -226,10 +227,15 @@ class House:
             "category": "governance",
         }
         workflow = self.done("chidi", "/api/v1/workflows/policy-creation", draft | changes)
+        self.complies(workflow["policy"]["ref"])
         body = {"decision": "approve", "reason": "It is clear.", "version_sha256": _version(workflow)}
         decided = self.done("dana", workflow["links"]["approve"], body)
         assert decided["current_stage"] == "voting", decided
         return workflow
+
+    def complies(self, ref: str) -> None:
+        """The worker has judged it, and people have where it asked them."""
+        settle_from_outside(lambda path: self.get(path).json(), self.done, ref)
 
     def voted(self, title: str) -> str:
         """The reference of a policy that will pass when its ballot closes."""

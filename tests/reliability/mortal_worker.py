@@ -21,6 +21,7 @@ from chain.rpc import Node, Status
 from portal import log, worker
 from portal.__main__ import main
 from workflows.audit_transparency import checkpoints, sequencer
+from workflows.constitutional_compliance import outcome, validations
 from workflows.policy_creation import implementation
 
 Step = Callable[..., Awaitable[Any]]
@@ -34,6 +35,9 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "finalizing": (implementation, "anchored", "after"),  # inside the transaction that stores finality
     "closing": (implementation, "enact", "after"),  # inside the transaction that closes a ballot
     "closed": (worker, "sweep", "after"),  # committed, and the job not yet struck off
+    "judging": (validations, "take", "after"),  # taken by this worker, and not judged
+    "judged": (validations, "_judged", "after"),  # judged, and not kept
+    "keeping": (outcome, "follow", "after"),  # inside the transaction that keeps what was found
     "ordering": (sequencer, "_append", "after"),  # inside the transaction that puts entries into the tree
     "ordered": (log, "sequence", "after"),  # committed, not signed
     "second_place": (checkpoints, "_insert", "before"),  # signed and in the second place, not in the database

@@ -53,6 +53,7 @@ def enact(house: House, name: str) -> str:
     }
     workflow = house.done("chidi", "/api/v1/workflows/policy-creation", body)
     ref = workflow["policy"]["ref"]
+    house.complies(ref)
     decision = {
         "decision": "approve",
         "reason": "Clear.",

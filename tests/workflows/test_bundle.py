@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from portal.database import begin_read
+from portal.database import begin_read, enqueue_job
 from tests.conftest import NOW, arranged, with_pseudonym
 from tests.workflows.log.conftest import TestLog, log_on
 from workflows.audit_transparency import anchors, archive, bundle, merkle
@@ -52,7 +52,8 @@ async def ref(log: TestLog, constitution: Constitution) -> str:
                 created_at=NOW,
             )
         )
-        unit = Unit(connection, NOW, constitution.sha256, actor=await with_pseudonym(connection, author))
+        who = await with_pseudonym(connection, author)
+        unit = Unit(connection, NOW, constitution.sha256, actor=who, enqueue_job=enqueue_job)
         draft = PolicyDraft(
             title="Minutes", summary="Plain words.", text="Minutes.\n", category=Category.GOVERNANCE
         )
@@ -150,7 +151,7 @@ async def test_an_anchor_that_does_not_reach_the_last_entry_is_none(
         await Unit(connection, NOW, "0" * 64).record("test.happened", ref)
     await grow(log, 1)
     files = await taken(log, ref, constitution)
-    assert len([name for name in files if name.startswith("entries/")]) == 3
+    assert len([name for name in files if name.startswith("entries/")]) == 4
     assert not {"log_anchor.json", "consistency.txt"} & set(files)
     assert json.loads(files["bundle.json"])["genesis_hash"] is None
 

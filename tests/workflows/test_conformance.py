@@ -92,6 +92,11 @@ async def test_what_the_commands_did_holds(assembly: Any) -> None:
 BREAKING = {
     "own_review": "UPDATE review SET reviewer_id = (SELECT author_id FROM policy LIMIT 1) WHERE id = (SELECT id FROM review LIMIT 1)",
     "approved_before_ballot": "UPDATE review SET decision = 'return'",
+    "judged_before_ballot": "UPDATE validation SET verdict = 'non_compliant'",
+    "judgements_are_entered": "UPDATE validation SET verdict = 'requires_review'",
+    "decided_by_named": """INSERT INTO compliance_question (id, validation_id, asked_at, due_at, decided_at, decided_by, answer)
+        SELECT gen_random_uuid(), v.id, now(), now(), now(), p.author_id, 'compliant' FROM validation v JOIN policy p ON p.id = v.policy_id""",
+    "overridden_by_council": "UPDATE validation SET overridden_at = now()",
     "open_long_enough": "UPDATE ballot SET closes_at = opens_at + interval '6 days'",
     "open_long_enough_in_emergency": "UPDATE policy SET emergency = true; UPDATE ballot SET closes_at = opens_at + interval '2 days'",
     "count_is_of_the_votes": "UPDATE ballot SET votes_for = votes_for + 1",

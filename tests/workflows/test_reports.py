@@ -131,8 +131,11 @@ async def test_figures_are_those_of_what_happened(world: World) -> None:
     assert view.report is not None
     ballots = next(part for part in view.report.parts if part.key == Section.PARTICIPATION).tables[0]
     assert [ref, 4, electorate, 1000 * 4 // electorate, "passed"] in ballots.rows
-    absent = next(part for part in view.report.parts if part.key == Section.COMPLIANCE)
-    assert absent.absent and not absent.figures
+    assert found["compliance.validation.asked"] == found["compliance.validation.made"] == 2
+    assert found["compliance.agreement"] is None
+    judged = next(part for part in view.report.parts if part.key == Section.COMPLIANCE)
+    verdicts = next(table for table in judged.tables if table.key == "verdicts")
+    assert [row[:2] for row in verdicts.rows] == [["policies", "compliant"]]
 
 
 async def test_every_figure_leads_to_its_rows_or_says_why_there_are_none(world: World) -> None:

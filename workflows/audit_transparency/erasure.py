@@ -43,6 +43,7 @@ async def erase(unit: Unit, person_id: UUID) -> dict[str, int]:
         "goals": await _changed(unit, t.synthesis, t.synthesis.c.taken_by == person_id, goal=None),
         "words": await _removed(unit, t.audit_personal, t.audit_personal.c.person_id == person_id),
         "decisions": await _forget_what_was_asked(unit, row["username"], person_id),
+        "judged_texts": await _forget_what_was_judged(unit, person_id),
         "stored_answers": await _removed(unit, t.idempotency, t.idempotency.c.person_id == person_id),
     }
     # Recorded while there is a pseudonym: by it the entry says whose trace ends here.
@@ -83,6 +84,13 @@ async def _forget_what_was_asked(unit: Unit, username: str, person_id: UUID) -> 
         await _changed(unit, table, table.c.subject.in_(names), subject=gone)
     blank = {"input": None, "salt": None, "subject": gone}
     return await _changed(unit, t.decision, t.decision.c.subject.in_(names), **blank)
+
+
+async def _forget_what_was_judged(unit: Unit, person_id: UUID) -> int:
+    """Texts that this person had held against the constitution, and what was found, which quotes them. The verdict stays."""
+    v = t.validation
+    theirs = (v.c.asked_by == person_id) & v.c.policy_id.is_(None)
+    return await _changed(unit, v, theirs, text=None, text_sha256="0" * 64, result=sa.null())
 
 
 async def _blank_sessions(unit: Unit, person_id: UUID) -> int:

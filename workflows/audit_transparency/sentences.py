@@ -101,6 +101,10 @@ KINDS: dict[str, tuple[str, Callable[[_Payload], str]]] = {
         "Classifier in use",
         lambda p: f"A classifier fitted with {p['labels']} labels of people judges from now on.",
     ),
+    "classifier.left_out": (
+        "Classifier left out",
+        lambda p: "A classifier was fitted anew and is not used: it does worse on texts it never saw.",
+    ),
     "rule.refused": ("Rule refused", lambda p: f"Returned to its author before a ballot: {p['why']}"),
     "amendment.outdated": (
         "Amendment outdated",

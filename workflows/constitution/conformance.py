@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from workflows.constitution import amendments
 from workflows.constitution.checks import FURTHER, NO_ROWS, Check, figure
 from workflows.constitution.clauses import Clause
+from workflows.constitution.compliance_checks import COMPLIANCE
 from workflows.constitution.document import of_bytes
 from workflows.constitution.figures import FLOORS, Figures
 from workflows.storage.tables import conformance
@@ -307,6 +308,7 @@ CHECKS = (
         "/violations",
     ),
     *FURTHER,
+    *COMPLIANCE,
 )  # fmt: skip
 
 
@@ -404,6 +406,8 @@ _SINGLES = (
     "block_hours",
     "lockdown_hours",
     "restriction_hours",
+    "compliance_decision_days",
+    "compliance_override_percent",
 )
 
 

@@ -61,6 +61,7 @@ async def lock(unit: Unit, id: UUID) -> Locked | None:
         .where(
             v.id == id,
             v.made_at.is_(None),
+            sa.or_(v.policy_id.is_not(None), v.text.is_not(None)),  # or its text was erased
             workflow.c.status.not_in((WorkflowStatus.FAILED, WorkflowStatus.CANCELLED)),
         )
         .with_for_update(of=validation)

@@ -44,7 +44,8 @@ from workflows.storage import tables as t
 from workflows.storage.paging import page_of
 
 __all__ = [
-    "all_labels", "asked_by", "batch", "classifiers", "for_policy", "labels", "mine", "one", "question", "queue", "recent",
+    "all_labels", "asked_by", "batch", "checks", "classifiers", "for_policy", "labels", "measured", "mine", "one",
+    "open_questions", "question", "queue", "recent",
 ]  # fmt: skip
 
 MOST = 100
@@ -424,6 +425,32 @@ def _labels() -> sa.Select[Any]:
 
 def _label(row: Mapping[Any, Any]) -> LabelView:
     return build(LabelView, row, labelled_by=person_view(row, "person") if row["person_id"] else None)
+
+
+async def measured(connection: AsyncConnection, sha256: str) -> dict[str, Any] | None:
+    """What was measured of heads that were fitted here; None of others."""
+    query = sa.select(t.classifier.c.measured).where(t.classifier.c.sha256 == sha256)
+    return (await connection.execute(query)).scalar_one_or_none()
+
+
+async def checks(connection: AsyncConnection) -> dict[str, int]:
+    """How many judgements were made, by verdict."""
+    query = sa.select(_v.verdict, sa.func.count()).where(_v.verdict.is_not(None)).group_by(_v.verdict)
+    counts = {row[0]: row[1] for row in await connection.execute(query)}
+    return {str(verdict): counts.get(verdict, 0) for verdict in Compliance}
+
+
+async def open_questions(connection: AsyncConnection, now: datetime) -> tuple[int, int]:
+    """How many questions wait for people, and how many of them are overdue."""
+    query = (
+        sa.select(sa.func.count(), sa.func.count().filter(_q.due_at <= now))
+        .select_from(t.compliance_question)
+        .join(t.validation, _v.id == _q.validation_id)
+        .join(t.policy, t.policy.c.id == _v.policy_id)
+        .where(questions.open_ones())
+    )
+    waiting, overdue = (await connection.execute(query)).one()
+    return waiting, overdue
 
 
 async def classifiers(connection: AsyncConnection) -> list[ClassifierView]:

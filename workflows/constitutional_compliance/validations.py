@@ -107,6 +107,7 @@ def _waiting(unit: Unit, ids: Sequence[UUID] | None) -> sa.Select[Any]:
         .outerjoin(policy_version, (version.policy_id == v.policy_id) & (version.number == v.version))
         .where(
             v.made_at.is_(None),
+            sa.or_(v.policy_id.is_not(None), v.text.is_not(None)),  # or its text was erased
             workflow.c.status.not_in(ENDED),
             s.status == StageStatus.IN_PROGRESS,
             sa.or_(s.retry_at.is_(None), s.retry_at <= unit.now),

@@ -99,7 +99,7 @@ async def test_a_policy_in_review(app: Litestar, client: httpx.AsyncClient, api:
     is_problem(await client.get(own), 404, "no_checkpoint")
     found = await take(app, client, ref, place)
     assert found.about["ref"] == ref
-    assert found.types == ["policy.drafted", "policy.submitted"]
+    assert found.types == ["policy.drafted", "policy.submitted", "validation.asked", "validation.made"]
     version = found.json("versions/1.json")
     record = rfc8785.dumps(version["record"])
     assert hashlib.sha256(record).hexdigest() == workflow["policy"]["version_sha256"]

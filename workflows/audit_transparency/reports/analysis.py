@@ -245,11 +245,75 @@ ENFORCEMENT = (
 )
 
 
+COMPLIANCE = (
+    "validation.asked",
+    "validation.made",
+    "policy.tier_raised",
+    "compliance.asked",
+    "compliance.answered",
+    "compliance.overdue",
+    "compliance.overridden",
+    "compliance.worsened",
+    "classifier.activated",
+)
+
+
 async def compliance(scope: Scope, counts: Counts) -> Part:
+    verdicts = await scope.rows(
+        f"SELECT e.subject LIKE 'POL-%' AS official, {_BODY} ->> 'verdict' AS verdict, count(*) AS n {_IN} "
+        "AND e.type = 'validation.made' GROUP BY 1, 2 ORDER BY 1 DESC, 2"
+    )
+    answers = await scope.rows(
+        f"SELECT {_BODY} ->> 'answer' AS answer, count(*) AS n {_IN} AND e.type = 'compliance.answered' GROUP BY 1 ORDER BY 1"
+    )
+    labels = (
+        f"SELECT jsonb_array_elements({_BODY} -> 'labels') AS label {_IN} AND e.type = 'compliance.answered'"
+    )
+    labelled = await scope.rows(
+        f"SELECT said.label ->> 'principle' AS principle, count(*) AS n, "  # noqa: S608 – nothing in it is from outside
+        f"count(*) FILTER (WHERE said.label ->> 'label' = 'breaks') AS agreed FROM ({labels}) said GROUP BY 1 ORDER BY 1"
+    )
+    said, agreed = sum(row.n for row in labelled), sum(row.agreed for row in labelled)
+    agreement = Figure(
+        key="agreement",
+        text="Findings with which people agreed, of those they labelled",
+        value=1000 * agreed // said if said else None,
+        unit=Unit.PERMILLE,
+        rows=scope.link("compliance.answered"),
+        why=None if said else "Nobody labelled a finding.",
+    )
     return Part(
         key=Section.COMPLIANCE,
         title="Constitutional compliance",
-        absent="Constitutional analysis is not built yet. Nothing is reported in its place.",
+        figures=[*_counted(scope, counts, COMPLIANCE), agreement],
+        tables=[
+            Table(
+                key="verdicts",
+                title="What texts were found to be",
+                columns=["Of", "Verdict", "Judgements"],
+                rows=[
+                    ["policies" if row.official else "texts on request", row.verdict.replace("_", " "), row.n]
+                    for row in verdicts
+                ],
+                links=[scope.link("validation.made")] * len(verdicts),
+            ),
+            Table(
+                key="answers",
+                title="What people decided who were asked",
+                columns=["Decision", "Times"],
+                rows=[[row.answer.replace("_", " "), row.n] for row in answers],
+                links=[scope.link("compliance.answered")] * len(answers),
+            ),
+            Table(
+                key="labels",
+                title="What people say of findings, by principle",
+                columns=["Principle", "Labelled", "A breach, they say too"],
+                rows=[[row.principle.replace("_", " "), row.n, row.agreed] for row in labelled],
+                links=[scope.link("compliance.answered")] * len(labelled),
+            ),
+        ],
+        method="Counts of entries by type; verdicts, answers and labels as the entries give them. How accurate the classifier is on "
+        "texts it never saw is measured by itself (docs/compliance.md), not in a period.",
     )
 
 
@@ -370,6 +434,7 @@ COVERED = (
     ("Comments", "SELECT count(*) FROM comment WHERE created_at >= :since AND created_at < :until", "comment.added"),
     ("Ballots opened", "SELECT count(*) FROM ballot WHERE opens_at >= :since AND opens_at < :until", "ballot.opened"),
     ("Ballots closed", "SELECT count(*) FROM ballot WHERE closed_at >= :since AND closed_at < :until", "ballot.closed"),
+    ("Judgements", "SELECT count(*) FROM validation WHERE made_at >= :since AND made_at < :until", "validation.made"),
     ("Votes", "SELECT count(*) FROM vote WHERE cast_at >= :since AND cast_at < :until", "vote.cast"),
 )  # fmt: skip
 
