@@ -177,6 +177,8 @@ async def complying(walk: Walk) -> None:
     """Texts held against the constitution, and what people decide of what was found."""
     ada, chidi, farah = [await walk.api(name) for name in ("ada", "chidi", "farah")]
     own, compliance = "/api/v1/workflows/constitutional-compliance", "/api/v1/compliance"
+    jon = await walk.api("jon")
+    await walk.take(f"POST {compliance}/classifiers", jon, f"{compliance}/classifiers")
     await walk.take(f"POST {own}", ada, own, json={"text": "Notes are published."})
     await walk.take(f"POST {own}/batch", ada, f"{own}/batch", json={"items": [{"text": "Notes are kept."}]})
     ref = await submitted(walk.app, Says())
