@@ -14,14 +14,12 @@ _COMPLIED = """EXISTS (SELECT FROM validation v LEFT JOIN compliance_question q 
         OR (q.answer = 'compliant' AND q.decided_at <= b.opens_at)))"""
 _OF_ITS_AUTHOR = """EXISTS (SELECT FROM compliance_override o
     WHERE o.validation_id = v.id AND o.person_id = p.author_id)"""
-_ENOUGH = (
-    """EXISTS (SELECT FROM audit.entry e WHERE e.subject = p.ref AND e.type = 'compliance.overridden'
-    AND said(e) ->> 'validation' = v.ref AND (said(e) ->> 'supporting')::int <=
-        (SELECT count(*) FROM compliance_override o WHERE o.validation_id = v.id AND o.support)
-    AND 100 * (said(e) ->> 'supporting')::int >= (said(e) ->> 'members')::int * """
-    + figure("compliance_override_percent", "v.overridden_at")
-    + ")"
-)
+_PART = figure("compliance_override_percent", "v.overridden_at")
+_SUPPORTERS = "(SELECT count(*) FROM compliance_override o WHERE o.validation_id = v.id AND o.support)"
+_OF_OVERRIDES = "FROM audit.entry e WHERE e.subject = p.ref AND e.type = 'compliance.overridden'"
+_ENOUGH = f"""EXISTS (SELECT {_OF_OVERRIDES} AND said(e) ->> 'validation' = v.ref
+    AND (said(e) ->> 'supporting')::int <= {_SUPPORTERS}
+    AND 100 * (said(e) ->> 'supporting')::int >= (said(e) ->> 'members')::int * {_PART})"""
 
 COMPLIANCE = (
     Check(
