@@ -11,10 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from portal.api.compliance import measured_now
 from portal.api.constitutional_compliance import governed
 from portal.auth.guards import public, requires, signed_in
-from portal.compliance import judged_soon
+from portal.compliance import judged_soon, measured
 from portal.pages import judgement
 from portal.pages.forms import form
 from portal.pages.policies import one_of
@@ -228,7 +227,7 @@ async def _judges(request: Request) -> tuple[dict[str, Any], list[judgement.Said
         described = await judge.describe()
     except Unavailable as refusal:
         return {}, [], refusal.detail
-    return await measured_now(request), [judgement.described(each) for each in described], ""
+    return await measured(services(request)), [judgement.described(each) for each in described], ""
 
 
 routes: list[Any] = [index, listed, disagreements, labels, try_form, try_it, one, batch]
