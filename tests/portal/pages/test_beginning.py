@@ -186,7 +186,7 @@ async def test_principles_are_chosen_by_boxes_and_stand_in_the_text(chidi):
     page = await drafts_for(chidi, principles=["privacy", "due_process"])
     form = await taken(chidi, page)
     said = find_form(parse(form.text), "/policies").find(".//textarea[@name='text']").text
-    assert "## Safeguards" in said and "may appeal within 48 hours" in said and "erased" in said
+    assert "## Safeguards" in said and "contested within 48 hours" in said and "erased" in said
 
 
 async def test_only_who_may_propose_begins(client, as_persona):

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workflows.constitution.document import Constitution
-from workflows.kinds import RuleEngine
+from workflows.constitutional_compliance.analysis import LocalJudge
+from workflows.kinds import Compliance, RuleEngine, Strategy
 from workflows.policy_creation import drafts
-from workflows.policy_creation.synthesis import choosing, goals
+from workflows.policy_creation.synthesis import choosing, goals, making
 from workflows.policy_creation.synthesis.shapes import Drafted, Left, Setting, Wish
 from workflows.policy_creation.synthesis.templates.filling import CLAUSES, Template, fill
 from workflows.policy_creation.views import PolicyDraft
@@ -111,6 +112,30 @@ async def test_all_of_them_go_together(pool: EnginePool) -> None:
         assert report.passed and report.declared is not None, (template.key, report.summary())
         taken.append(report.declared.name)
         bundle = rules.with_rule(bundle, drafted.rule, report.declared, f"POL-2026-{number:04}")
+
+
+async def test_they_comply_with_our_constitution_and_so_do_the_clauses_of_principles(
+    pool: EnginePool, constitution: Constitution
+) -> None:
+    """By the judge itself. None breaks anything, and of ten at most one is a case for people."""
+    drafts = [filled(template, engine, GOALS[template.key]) for template, engine in BOTH]
+    drafts += [
+        filled(choosing.ALL[0], RuleEngine.REGO, "", Setting(principles=(principle,)))
+        for principle in constitution.principles
+    ]
+    judge = LocalJudge(engine=pool)
+    try:
+        results = await judge.judge(
+            constitution, [making.subject(item) for item in drafts], level=Strategy.ENHANCED_VALIDATION
+        )
+    finally:
+        await judge.close()
+    verdicts = {
+        f"{item.title}: {item.text[-90:]}": found for item, found in zip(drafts, results, strict=True)
+    }
+    assert not [key for key, found in verdicts.items() if found.verdict == Compliance.NON_COMPLIANT]
+    unsure = {key: found.why for key, found in verdicts.items() if found.verdict != Compliance.COMPLIANT}
+    assert len(unsure) <= len(drafts) / 10, unsure
 
 
 def test_a_name_that_is_taken_is_not_given_again() -> None:

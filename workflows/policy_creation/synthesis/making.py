@@ -150,7 +150,7 @@ async def _judged(
 ) -> list[Candidate | _Try]:
     """Those that stand as candidates, the others with what is wrong with them, in order."""
     sound = [item for item in tried if not item.errors and item.drafted]
-    subjects = [_subject(item.drafted) for item in sound if item.drafted]
+    subjects = [subject(item.drafted) for item in sound if item.drafted]
     results = (
         await parts.judge.judge(
             parts.constitution, subjects, enacted=_enacted(setting), level=Strategy.ENHANCED_VALIDATION
@@ -182,7 +182,8 @@ def _verdict(item: _Try, result: Result | NotJudged, bundle: Bundle) -> Candidat
     return Candidate(drafted=item.drafted, validation=validation)
 
 
-def _subject(drafted: Drafted) -> Subject:
+def subject(drafted: Drafted) -> Subject:
+    """A draft as the judge takes it."""
     rule = drafted.rule
     return Subject(
         title=drafted.title,

@@ -45,6 +45,7 @@ class Setting(View):
     taken: tuple[str, ...] = ()
     principles: tuple[Principle, ...] = ()
     appeal_hours: int = 48
+    voting_days: int = 7
 
 
 class Source(View):

@@ -24,6 +24,7 @@ async def look(units: Units, constitution: Constitution, wish: Wish) -> Setting:
         taken=tuple(taken),
         principles=tuple(item for item in constitution.principles if item.key in chosen),
         appeal_hours=constitution.figures.appeal_hours.value,
+        voting_days=constitution.figures.voting_days.value,
     )
 
 

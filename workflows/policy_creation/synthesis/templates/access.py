@@ -331,7 +331,7 @@ DELEGATION = Template(
 ## Rule
 
 Whoever holds a mandate to sign for the assembly may pass it on to a member who is named, in writing, for as long as they say. Whoever got it may
-act by it as they could. Votes are not part of any mandate: each member casts their own.
+act by it as they could. A mandate to sign is no mandate to vote.
 
 ## Taking it back
 
@@ -339,7 +339,7 @@ A mandate can be taken back at any time by whoever gave it. It ends with the off
 
 ## Record
 
-Who holds which mandate, and from whom, is public.
+A public list shows who holds which mandate, and from whom.
 """,
     rules={RuleEngine.DATALOG: ready_made("delegation")},
     examples=lambda values: _RULES["delegation"].rule.examples,

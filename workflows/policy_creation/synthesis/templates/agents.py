@@ -43,7 +43,7 @@ def _agent_examples(values: Values) -> list[dict[str, Any]]:
 
 AGENT = Template(
     key="agent_permissions",
-    title="What an AI agent may do by itself",
+    title="What AI agents may do, and what people approve",
     summary="An AI agent reads, summarises and drafts by itself and spends $limit_text; everything else a person approves beforehand.",
     need="What an AI agent may do, and what a person approves",
     category=Category.SAFETY,
@@ -56,9 +56,9 @@ AGENT = Template(
 An AI agent that works for us may read what it is given, summarise it and write drafts. It may spend $limit_text by itself for one task. Everything
 else, such as sending messages, publishing, deleting or paying more, it does only after a person has approved that very act.
 
-## Its own permissions
+## Permissions
 
-An agent never changes its own permissions, nor those of another agent. People do that, and say why.
+Permissions of agents are changed by people only, who say why.
 
 ## People look after it
 

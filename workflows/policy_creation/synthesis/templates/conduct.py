@@ -19,7 +19,7 @@ def _moderation(asked: Asked) -> Values:
 MODERATION = Template(
     key="moderation",
     title="How contributions are moderated",
-    summary="A contribution is taken down only for breaking a rule that is named; its author is told why within $tell and may appeal.",
+    summary="A contribution is taken down only for breaking a rule that is named; its author is told why within $tell, and others look at it again.",
     need="When contributions may be taken down",
     category=Category.GOVERNANCE,
     cues=(r"moderat\w+|harass\w+|spam|abus\w+|take ?downs?|taken down|code of conduct|hate speech|insult\w*|comments?|posts?|forum|content",),
@@ -33,13 +33,12 @@ offices is no reason. Nobody moderates a dispute in which they take part.
 
 ## The author is heard
 
-The author is told within $tell what was taken down, by which rule, and how to appeal. An appeal is decided by people who had no part in it. What was
-taken down wrongly is put back.
+The author gets a message within $tell that names the contribution and the rule, and may object within seven days. People who had no part in it look at
+it again when the author objects. What was taken down wrongly is put back.
 
 ## Step by step
 
-A first breach is answered by a warning, a repeated one by a pause from writing that ends by itself. What was taken down is kept for those who decide
-the appeal.
+A first breach is answered by a warning, a repeated one by a pause from writing that ends by itself. What was taken down is kept until the case is closed.
 """,
     rules={
         RuleEngine.REGO: """
@@ -68,7 +67,7 @@ deny contains "no_rule" if not named
 
 deny contains "own_dispute" if involved
 
-obligations contains {"id": "tell", "text": "Tell the author within $tell why, and how to appeal.", "within": "$iso"} if named
+obligations contains {"id": "tell", "text": "Tell the author within $tell why, and how to object.", "within": "$iso"} if named
 """,
         RuleEngine.DATALOG: """
 name("$name"). actions("content.remove").
@@ -82,7 +81,7 @@ involved :- input("subject.id", P), input("action.parties", P).
 allow :- named.
 deny("no_rule") :- not named.
 deny("own_dispute") :- involved.
-oblige("tell", "Tell the author within $tell why, and how to appeal.", $seconds) :- named.
+oblige("tell", "Tell the author within $tell why, and how to object.", $seconds) :- named.
 """,
     },
     examples=lambda values: [
@@ -150,7 +149,7 @@ OFFICES = Template(
     key="inherited_offices",
     name="offices",
     title="Offices that include lesser ones",
-    summary="Whoever holds an office may do what the lesser offices may that it includes; which those are is public.",
+    summary="Whoever holds an office may do what the lesser offices may that it includes. Which offices those are can be read by everyone.",
     need="What an office may do by including others",
     category=Category.GOVERNANCE,
     cues=(r"offices?|hierarch\w+|inherit\w*|deput\w+|ranks?|seniority", r"includ\w+|inherit\w*|lesser|hierarch\w+|room|book\w*|may do|same as"),
@@ -160,11 +159,11 @@ OFFICES = Template(
 ## Rule
 
 Whoever holds an office may do what the offices may that it includes, such as booking a room. Which office includes which is written in a table that
-everyone can read. An office gives no vote.
+everyone can read.
 
 ## Who holds which
 
-Offices are given and taken as the constitution says. Who holds which is public.
+Offices are filled as before, and the table of who holds which is open to all.
 """,
     rules={RuleEngine.DATALOG: ready_made("inheritance")},
     examples=lambda values: _RULES["inheritance"].rule.examples,

@@ -17,6 +17,7 @@ from workflows.policy_creation.synthesis.shapes import Drafted, Read, Setting, S
 from workflows.policy_creation.views import RuleDraft
 
 Values = dict[str, Any]
+OBLIGED = 10 * 365 * 24  # hours in which an obligation is due at the latest
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -67,9 +68,11 @@ class Asked:
         return self.money(what, 0) if self.amounts else None
 
     def period(self, what: str, otherwise: Period, *, longest: bool = False) -> Period:
-        if not self.periods:
+        """The first that an obligation may have, or the longest of all."""
+        fitting = [item for item in self.periods if longest or item.hours <= OBLIGED]
+        if not fitting:
             return self._noted(what, otherwise.text, "", otherwise)
-        found = max(self.periods, key=lambda item: item.hours) if longest else self.periods[0]
+        found = max(fitting, key=lambda item: item.hours) if longest else fitting[0]
         self.periods.remove(found)
         return self._noted(what, found.text, found.quote, found)
 
@@ -151,18 +154,18 @@ def free_name(base: str, taken: Collection[str]) -> str:
 CLAUSES = {
     "equal_vote": "Nothing in this policy gives, takes or weighs a vote: every member has one.",
     "equal_respect": "It holds for everyone alike, and everyone it concerns is treated with respect.",
-    "separation_of_duties": "Nobody approves, reviews or judges what they have a part in themselves.",
-    "open_participation": "Anyone with a stake may propose a change to this policy and comment on it.",
-    "sound_review": "A change to this policy is reviewed as a whole, by people who say why, before it is voted on.",
-    "fair_ballot": "Votes about it stay open as long as the constitution says, and need its quorum and majority.",
+    "separation_of_duties": "Nobody decides a matter in which they have an interest of their own.",
+    "open_participation": "Anyone affected may suggest improvements, and suggestions are answered.",
+    "sound_review": "Its changes are new versions, each shown with what changed.",
+    "fair_ballot": "Ballots about it are open for the full $days days, and a tie fails.",
     "secret_ballot": "What is kept under this policy never shows how a member voted.",
-    "due_process": "Whoever is refused something is told why, and may appeal within $hours hours to people who had no part in it.",
-    "graduated_response": "A first breach is answered by a warning on record. Every restriction ends, and can be reversed.",
+    "due_process": "A refusal is explained in writing, and can be contested within $hours hours before people who had no part in it.",
+    "graduated_response": "Answers to a breach of this policy are graduated, expire and can be reversed.",
     "human_control": "Whatever a machine decides under this policy, a person can look at again and undo.",
-    "lasting_trail": "Every decision under this policy is entered in the audit trail and stays there.",
+    "lasting_trail": "Every act under this policy is entered in a trail that is added to and never rewritten.",
     "openness": "What is decided is published with its reasons, where everyone can read it free of charge.",
     "privacy": "Personal data is kept apart, limited to what is needed, and erased when it is no longer needed.",
-    "constitution_first": "Where this policy and the constitution disagree, the constitution stands.",
+    "constitution_first": "What the founding document says goes before what is said here.",
 }
 
 
@@ -171,7 +174,7 @@ def safeguards(setting: Setting) -> str:
     if not setting.principles:
         return ""
     clauses = [
-        f"- {Text(CLAUSES.get(item.key, item.says)).safe_substitute(hours=setting.appeal_hours)}"
+        f"- {Text(CLAUSES.get(item.key, item.says)).safe_substitute(hours=setting.appeal_hours, days=spelled(setting.voting_days))}"
         f" ({', '.join(f'§ {article}' for article in item.articles)})"
         for item in setting.principles
     ]

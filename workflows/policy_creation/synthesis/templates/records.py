@@ -21,7 +21,7 @@ def _keep_examples(values: Values) -> list[dict[str, Any]]:
     kept = timedelta(hours=values["hours"])
 
     def asked(expect: str, after: timedelta, kind: str = "minutes") -> dict[str, Any]:
-        action = {"type": "record.delete", "made_at": _written(_MADE), "kind": kind}
+        action = {"type": "document.delete", "made_at": _written(_MADE), "kind": kind}
         context = {"now": _written(_MADE + after)}
         return {"input": {"action": action, "subject": {"id": "m9"}, "context": context}, "expect": expect}
 
@@ -39,7 +39,7 @@ def _written(moment: datetime) -> str:
 KEEP = Template(
     key="keep_records",
     title="Records are kept for $period",
-    summary="Nothing that documents a decision is deleted before $period have passed. The audit trail is kept for good.",
+    summary="Nothing that documents a decision is deleted before $period have passed.",
     need="How long records are kept",
     category=Category.GOVERNANCE,
     cues=(r"keep|kept|keeping|retain\w*|retention|preserv\w+|archiv\w+|stor(?:e|ed|age)", r"records?|documents?|files?|minutes|logs?|receipts?|letters?|decisions?|invoices?|contracts?|data"),
@@ -51,9 +51,9 @@ KEEP = Template(
 Whatever documents a decision, such as minutes, contracts, receipts and letters, is kept for at least $period from the day it was made. After that it
 may be deleted by the person who is responsible for it, unless somebody still needs it for a case that is open.
 
-## The audit trail
+## What it does not cover
 
-The audit trail is no part of this. Its entries are kept for good.
+It is about papers and files, not about the trail, which is added to and never rewritten.
 
 ## Personal data
 
@@ -63,7 +63,7 @@ Where a record holds personal data that nobody needs any more, that data is made
         RuleEngine.REGO: """
 package policies.$name
 
-actions := {"record.delete"}
+actions := {"document.delete"}
 
 reasons := {
     "too_early": {"message": "Records are kept for $period.", "severity": "high"},
@@ -117,9 +117,9 @@ the data is erased, with all copies.
 Everyone may ask that data about them be erased. It is done within $period, unless a law or an open case asks that it be kept; then they are told
 which, and for how long.
 
-## The audit trail
+## What it does not cover
 
-The audit trail names no people, so that this policy takes nothing from it.
+The trail names no people, so that nothing in it has to be erased.
 """,
     rules={
         RuleEngine.REGO: """
@@ -268,13 +268,8 @@ oblige("publish", "Publish it within $period, without personal data.", $seconds)
 
 
 def _incident(asked: Asked) -> Values:
-    periods = sorted(asked.goal.periods, key=lambda item: item.hours)
     tell = asked.period("Those affected are told within", Period(72, "hour"))
-    if len(periods) > 1:
-        report = asked.period("A report follows within", Period(30, "day"))
-    else:
-        report = Period(max(30, 2 * tell.hours // 24), "day")
-        asked.period("A report follows within", report)
+    report = asked.period("A report follows within", Period(max(30, tell.hours // 24), "day"))
     return {
         "tell": tell.text,
         "report": report.text,
