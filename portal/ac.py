@@ -13,19 +13,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 from litestar import Litestar, Request, Response, get, post
-from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.exceptions import NotAuthorizedException, NotFoundException
-from litestar.handlers import BaseRouteHandler
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry
 
-from portal.auth.tokens import is_service_token, secret_of
 from portal.elsewhere import engine_for, local_judge
-from portal.health import may_scrape
 from portal.language_models import close_all, language_models
 from portal.models import close_endpoints, embedding_endpoints
+from portal.serving import Misread, decoded, for_portals, healthz, metrics, refusals, said
 from portal.settings import Settings
 from portal.telemetry import Metrics
 from workflows.constitution.document import load, of_bytes
@@ -67,6 +62,10 @@ class Held:
         self.models = Models(self.endpoints)
         self.bodies: dict[str, bytes] = {}
 
+    @property
+    def registry(self) -> CollectorRegistry:
+        return self.metrics.registry
+
     def judge(self, heads: Mapping[str, str]) -> LocalJudge:
         """One that uses these heads, and the models and vectors of all."""
         models = self.models.with_store(HandedHeads(self.bodies, heads))
@@ -84,19 +83,12 @@ class Held:
         close_endpoints(self.endpoints)
 
 
-def for_portals(connection: ASGIConnection, _: BaseRouteHandler) -> None:
-    """Only who shows a token that our secret signed, for this service, a moment ago."""
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not is_service_token(secret_of(connection), token, NAME):
-        raise NotAuthorizedException
-
-
-@post("/judge", guards=[for_portals], status_code=200)
+@post("/judge", guards=[for_portals(NAME)], status_code=200)
 async def judge(request: Request) -> Response[bytes]:
     """A judgement for each text: 409 for heads that are not here."""
     held, asked = await _asked(request)
     if len(asked.subjects) > MOST or len(asked.conflicts) != len(asked.subjects):
-        raise _Misread(f"At most {MOST} texts, each with its conflicts.")
+        raise Misread(f"At most {MOST} texts, each with its conflicts.")
     if missing := _missing(held, asked):
         return missing
     with held.metrics.response_time.labels("judge", NAME).time():
@@ -107,45 +99,40 @@ async def judge(request: Request) -> Response[bytes]:
             enacted=asked.enacted,
             level=asked.level,
         )
-    return _said([Heard(problem=item) if isinstance(item, Problem) else Heard(item) for item in found])
+    return said([Heard(problem=item) if isinstance(item, Problem) else Heard(item) for item in found])
 
 
-@post("/basis", guards=[for_portals], status_code=200)
+@post("/basis", guards=[for_portals(NAME)], status_code=200)
 async def basis(request: Request) -> Response[bytes]:
     held, asked = await _asked(request)
     constitution = of_bytes(asked.constitution, "portal")
-    return _missing(held, asked) or _said(await held.judge(asked.heads).basis(constitution))
+    return _missing(held, asked) or said(await held.judge(asked.heads).basis(constitution))
 
 
-@post("/stands", guards=[for_portals], status_code=200)
+@post("/stands", guards=[for_portals(NAME)], status_code=200)
 async def stands(request: Request) -> Response[bytes]:
     held, asked = await _asked(request)
     constitution = of_bytes(asked.constitution, "portal")
-    return _missing(held, asked) or _said(
+    return _missing(held, asked) or said(
         await held.judge(asked.heads).stands(constitution, asked.basis_sha256)
     )
 
 
-@post("/describe", guards=[for_portals], status_code=200)
+@post("/describe", guards=[for_portals(NAME)], status_code=200)
 async def describe(request: Request) -> Response[bytes]:
     held, asked = await _asked(request)
-    return _missing(held, asked) or _said(await held.judge(asked.heads).describe())
+    return _missing(held, asked) or said(await held.judge(asked.heads).describe())
 
 
-@post("/heads/{sha256:str}", guards=[for_portals], status_code=200)
+@post("/heads/{sha256:str}", guards=[for_portals(NAME)], status_code=200)
 async def take_heads(request: Request, sha256: str) -> Response[bytes]:
     """Keep heads under the hash by which portals name them; that they are for the embedder is seen when they are used."""
     held: Held = request.app.state.held
     body = await request.body()
     if len(sha256) != hashlib.sha256().digest_size * 2 or not body:
-        raise _Misread("These are no heads.")
+        raise Misread("These are no heads.")
     held.keep(sha256, body)
-    return _said({})
-
-
-@get("/healthz")
-async def healthz() -> dict[str, str]:
-    return {"status": "ok"}
+    return said({})
 
 
 @get("/readyz")
@@ -162,41 +149,13 @@ async def readyz(request: Request) -> Response[dict[str, Any]]:
     return Response({"ready": ready, "heads": sorted(held.bodies)}, status_code=200 if ready else 503)
 
 
-@get("/metrics")
-async def metrics(request: Request) -> Response[bytes]:
-    """For this machine, or with METRICS_TOKEN, as the portal's."""
-    held: Held = request.app.state.held
-    if not may_scrape(request, request.app.state.settings.metrics_token):
-        raise NotFoundException
-    return Response(generate_latest(held.metrics.registry), media_type="text/plain; version=0.0.4")
-
-
 async def _asked(request: Request) -> tuple[Held, Judging]:
-    try:
-        return request.app.state.held, msgspec.msgpack.decode(await request.body(), type=Judging)
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise _Misread(str(error)[:300]) from None
+    return request.app.state.held, await decoded(request, Judging)
 
 
 def _missing(held: Held, asked: Judging) -> Response[bytes] | None:
     missing = [sha256 for sha256 in asked.heads.values() if sha256 not in held.bodies]
-    return _said(Missing(missing), MISSING) if missing else None
-
-
-class _Misread(Exception):
-    """A body that is none of ours."""
-
-
-def _said(body: Any, status: int = 200) -> Response[bytes]:
-    return Response(msgspec.msgpack.encode(body), status_code=status, media_type="application/msgpack")
-
-
-def _away(_: Request, error: Unavailable) -> Response[bytes]:
-    return _said({"detail": error.detail}, 503)
-
-
-def _misread(_: Request, error: _Misread) -> Response[bytes]:
-    return _said({"detail": str(error)}, 400)
+    return said(Missing(missing), MISSING) if missing else None
 
 
 @asynccontextmanager
@@ -213,7 +172,7 @@ def create_service(settings: Settings) -> Litestar:
         route_handlers=[judge, basis, stands, describe, take_heads, healthz, readyz, metrics],
         state=State({"settings": settings}),
         lifespan=[_lifespan],
-        exception_handlers={Unavailable: _away, _Misread: _misread},
+        exception_handlers=refusals,
         openapi_config=None,
         request_max_body_size=LARGEST_BODY,
         logging_config=None,

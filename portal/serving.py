@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from litestar import Request, Response, get
@@ -17,8 +17,15 @@ from portal.telemetry import SECONDS, may_scrape
 from workflows.errors import Unavailable
 
 
+class HasMetrics(Protocol):
+    """What every service holds in `app.state.held`."""
+
+    @property
+    def registry(self) -> CollectorRegistry: ...
+
+
 class Watched:
-    """Base of what a service holds in `app.state.held`: how long its answers took."""
+    """Holds how long a service's answers took."""
 
     def __init__(self, buckets: tuple[float, ...] = SECONDS) -> None:
         self.registry = CollectorRegistry()
@@ -50,7 +57,7 @@ async def healthz() -> dict[str, str]:
 @get("/metrics")
 async def metrics(request: Request) -> Response[bytes]:
     """For this machine, or with METRICS_TOKEN, as the portal's."""
-    held: Watched = request.app.state.held
+    held: HasMetrics = request.app.state.held
     if not may_scrape(request, request.app.state.settings.metrics_token):
         raise NotFoundException
     return Response(generate_latest(held.registry), media_type="text/plain; version=0.0.4")
