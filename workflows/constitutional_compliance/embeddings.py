@@ -21,6 +21,7 @@ from workflows.storage.tables import embedding
 
 IN_MEMORY = 20_000  # vectors: 30 MB of 384 numbers
 AT_ONCE = 1_000  # rows of one statement
+HANDS = 2  # threads that embed, so that one long text leaves no core idle
 
 log = structlog.get_logger(__name__)
 
@@ -77,7 +78,7 @@ class Embeddings:
         found |= await self._cached([key for key in wanted if key not in found])
         missing = [key for key in wanted if key not in found]
         if missing:
-            made = await asyncio.to_thread(self.embedder.embed, [wanted[key] for key in missing])
+            made = await self._made([wanted[key] for key in missing])
             fresh = {key: row.astype("<f4").tobytes() for key, row in zip(missing, made, strict=True)}
             await self._keep(fresh)
             found |= fresh
@@ -85,6 +86,12 @@ class Embeddings:
         if not keys:
             return np.zeros((0, 0), dtype=np.float32)
         return np.stack([np.frombuffer(found[key], dtype="<f4") for key in keys]).astype(np.float32)
+
+    async def _made(self, texts: list[str]) -> Vectors:
+        share = -(-len(texts) // HANDS)
+        parts = [texts[start : start + share] for start in range(0, len(texts), share)]
+        made = await asyncio.gather(*(asyncio.to_thread(self.embedder.embed, part) for part in parts))
+        return np.concatenate(made)
 
     async def _cached(self, keys: list[str]) -> dict[str, bytes]:
         if self.cache is None or not keys:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float64]
 
 # Of clauses that are submitted, those that break something: one text in ten, at twenty clauses. Supposed, not measured;
-# the answers of people will tell (docs/compliance-analysis.md).
+# the answers of people will tell (docs/judging.md).
 PRIOR = 0.005
 SURE = 0.95  # from which on a machine may say so: as many clauses that break nothing are read as texts have clauses
 LEAST, MOST = 1e-4, 1 - 1e-4  # no clause is surer than calibration can tell
