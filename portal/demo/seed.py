@@ -21,9 +21,12 @@ from portal.auth.passwords import hash_password
 from portal.demo import actions
 from portal.demo.people import PASSWORD, PERSONAS, members
 from workflows.constitution.document import Constitution
-from workflows.constitutional_compliance import questions, validations
+from workflows.constitutional_compliance import gate, overrides, questions, validations
 from workflows.constitutional_compliance.analysis import Judge, LocalJudge
-from workflows.kinds import Choice, Decision
+from workflows.constitutional_compliance.findings import Subject
+from workflows.constitutional_compliance.labels import Labelled
+from workflows.constitutional_compliance.reading import read
+from workflows.kinds import Choice, Decision, LabelKind
 from workflows.policy_creation import ballots, discussion, drafts, implementation, reviews
 from workflows.policy_creation.views import PolicyDraft, RuleDraft
 from workflows.policy_enforcement import rules
@@ -55,7 +58,9 @@ async def seed(engine: AsyncEngine, constitution: Constitution) -> bool:
         engines = EnginePool()
         judge = LocalJudge(engine=engines)
         try:
-            for story in _stories():
+            stories = list(_stories())
+            await judge.models.see(_passages(stories))
+            for story in stories:
                 await _Story(connection, constitution, people, electorate, now, story, engines, judge).play()
             await actions.record(connection, constitution, people["jon"], now, engines)
         finally:
@@ -69,6 +74,12 @@ def _stories() -> Iterator[dict[str, Any]]:
     for file in sorted(POLICIES.glob("*.md")):
         _, head, text = file.read_text(encoding="utf-8").split("+++\n", 2)
         yield {**tomllib.loads(head), "text": text.strip() + "\n"}
+
+
+def _passages(stories: list[dict[str, Any]]) -> list[str]:
+    """What of all stories is read when they are judged: a model reads them together much faster than one by one."""
+    subjects = (Subject(story["title"], story["text"]) for story in stories)
+    return [place.text for subject in subjects for place in read(subject).legible]
 
 
 async def _organisation(connection: AsyncConnection) -> None:
@@ -117,6 +128,16 @@ async def _people(connection: AsyncConnection, constitution: Constitution, now: 
 
 async def _no_job(connection: AsyncConnection, job: str, payload: bytes, delay: timedelta) -> None:
     """The worker's sweep finds what is due; jobs dated in the past would only wake it for nothing."""
+
+
+def _labels(result: dict[str, Any], said: dict[str, str]) -> list[Labelled]:
+    """What a story says of passages, as what is said of the findings about them."""
+    return [
+        Labelled(number, LabelKind(label))
+        for number, finding in enumerate(result["findings"])
+        for part, label in said.items()
+        if finding["span"] and part in finding["span"]["quote"]
+    ]
 
 
 class _Story:
@@ -214,24 +235,32 @@ class _Story:
     async def _judge(self) -> None:
         """What was handed in is held against the constitution; where people are asked, one who was decides.
 
-        A story says under `compliance` what, and why; a version that is to stay undecided has `compliance = "open"`.
+        A story says under `compliance` what, why, and what passages do (by a part of them); a version that is to stay
+        undecided has `compliance = "open"`. Under `overrides` members of the council say what they do of what was stopped.
         """
         await validations.assess_waiting(self._units, self.judge, self.constitution)
         said = self.story.get("compliance", {"answer": "compliant", "reason": READ})
         for question in await self._questions() if said != "open" else []:
             by = next(actor for actor in self.people.values() if actor.id == question["person_id"])
-            await questions.answer(self.unit(by, minutes=25), question["id"], said["answer"], said["reason"])
+            given = _labels(question["result"], said.get("labels", {}))
+            await questions.answer(
+                self.unit(by, minutes=25), question["id"], said["answer"], said["reason"], given
+            )
             await validations.assess_waiting(self._units, self.judge, self.constitution)
+        for each in self.story.get("overrides", []):
+            stopped = (await gate.stands(self.unit(SYSTEM), self.ref)).validation
+            unit = self.unit(each["by"], hours=3)
+            await overrides.vote(unit, self.figures, str(stopped), each["support"], each["reason"])
 
     async def _questions(self) -> list[sa.RowMapping]:
-        q, a = tables.compliance_question.c, tables.compliance_asked.c
+        """Those about this policy that are open, each with the first of those who were asked."""
+        q, a, v = tables.compliance_question.c, tables.compliance_asked.c, tables.validation.c
+        first = sa.select(a.person_id).where(a.question_id == q.id).order_by(a.person_id).limit(1)
         statement = (
-            sa.select(q.id, sa.cast(sa.func.min(sa.cast(a.person_id, sa.Text)), sa.Uuid).label("person_id"))
-            .join(tables.compliance_asked, a.question_id == q.id)
-            .join(tables.validation, tables.validation.c.id == q.validation_id)
-            .join(tables.policy, tables.policy.c.id == tables.validation.c.policy_id)
+            sa.select(q.id, v.result, first.scalar_subquery().label("person_id"))
+            .join(tables.validation, v.id == q.validation_id)
+            .join(tables.policy, tables.policy.c.id == v.policy_id)
             .where(tables.policy.c.ref == self.ref, q.decided_at.is_(None))
-            .group_by(q.id)
         )
         return list((await self.connection.execute(statement)).mappings())
 
