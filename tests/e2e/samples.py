@@ -45,6 +45,9 @@ TITLES = {
     "withdrawn": "One newsletter",
     "amended": "Four years are enough",
     "draft": "Lending library",
+    "stopped": "Who keeps the servers",
+    "asked": "How the shared forum",
+    "denied": "Close a ballot when",
 }
 
 # (persona or None for a visitor, address with the names that `names_in` gives)
@@ -88,7 +91,10 @@ SAMPLES: list[tuple[str | None, str]] = [
     ("ada", "/compliance/try"),
     ("ada", "/compliance/batches/{batch}"),
     (None, "/policies/{enacted}/compliance"),
-    ("chidi", "/policies/{new}/compliance"),
+    ("ada", "/policies/{asked}/compliance"),
+    ("dana", "/policies/{asked}/compliance"),
+    ("gita", "/policies/{stopped}/compliance"),
+    (None, "/policies/{denied}/compliance"),
     (None, "/policies/{voting}/discussion"),
     ("ada", "/policies/{voting}/discussion"),
     ("dana", "/policies/{new}/review"),

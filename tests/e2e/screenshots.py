@@ -31,6 +31,9 @@ SHOTS: dict[str, tuple[str | None, str, tuple[int, int], str, str | None]] = {
     "enforcement": (None, "/enforcement", DESKTOP, "light", None),
     "review-rule": ("dana", "/policies/{voting}/review", DESKTOP, "light", "#both-title"),
     "violation-phone": ("farah", "/violations/{violation}", PHONE, "light", "#done-title"),
+    "compliance-stopped": (None, "/policies/{stopped}/compliance", DESKTOP, "light", "#verdict-title"),
+    "compliance-asked-phone": ("dana", "/policies/{asked}/compliance", PHONE, "light", "#marked-title"),
+    "compliance": (None, "/compliance", DESKTOP, "light", None),
     "constitution-dark": (None, "/constitution", DESKTOP, "dark", None),
 }
 

@@ -141,7 +141,10 @@ def test_arabic_runs_from_right_to_left(come: Callable[..., Visitor], names: dic
     assert page.locator("h1 bdi").evaluate(direction) == "ltr"
 
 
-@pytest.mark.parametrize("address", ["/", "/policies/{voted}/ballot", "/policies/{enacted}/results"])
+@pytest.mark.parametrize(
+    "address",
+    ["/", "/policies/{voted}/ballot", "/policies/{enacted}/results", "/policies/{stopped}/compliance"],
+)
 def test_forced_colours_and_rest(come: Callable[..., Visitor], names: dict[str, str], address: str) -> None:
     page = come("ada", forced_colors="active").goto(address.format(**names))
     colour, ground = page.locator("h1").evaluate(
