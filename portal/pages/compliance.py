@@ -44,17 +44,18 @@ async def index(
 ) -> Response:
     now = await governance_now(reader)
     figures = constitution.figures
-    measured, analysers, unavailable = await _judges(request)
+    found, analysers, unavailable = await _judges(request)
     return page(
         request,
         "pages/compliance/index.html",
         title="Compliance",
         queue=await queries.queue(reader, now),
         mine=await queries.mine(reader, actor, now) if actor else [],
-        by_people=await agreement.accuracy(reader, measured),
+        by_people=await agreement.accuracy(reader, found),
         classifiers=await queries.classifiers(reader),
         recent=(await queries.recent(reader, limit=LATELY)).items,
-        accuracy=judgement.accuracy(measured),
+        accuracy=judgement.accuracy(found),
+        aim=judgement.AIM,
         analysers=analysers,
         unavailable=unavailable,
         principle_name=judgement.principle_name,
@@ -222,12 +223,13 @@ async def _try_page(
 
 async def _judges(request: Request) -> tuple[dict[str, Any], list[judgement.Said], str]:
     """What judges now, how right it was where that was measured, and why it cannot be told."""
-    judge = services(request).judge
+    held = services(request)
     try:
-        described = await judge.describe()
+        described = await held.judge.describe()
+        found = await measured(held)
     except Unavailable as refusal:
         return {}, [], refusal.detail
-    return await measured(services(request)), [judgement.described(each) for each in described], ""
+    return found, [judgement.described(each) for each in described], ""
 
 
 routes: list[Any] = [index, listed, disagreements, labels, try_form, try_it, one, batch]

@@ -65,18 +65,31 @@ class Said:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How often the classifier in use was right on what it never saw, as a page tells it."""
+    """How often the classifier in use was right on what it never saw. Shares and figures in per cent, as they were measured.
 
-    n: int
-    of_what: str
-    value: float
-    low: float
-    high: float
-    how: str
-    figures: tuple[dict[str, Any], ...]
+    `alone`: of the clauses of which it decides all by itself; the rest goes to people.
+    """
+
+    clauses: int
+    documents: int
+    alone: dict[str, float]
+    figures: tuple[dict[str, str], ...]
     curve: tuple[dict[str, float], ...]
-    target: float | None
     principles: tuple[dict[str, Any], ...]
+
+
+# Of a measurement (evaluation.Report): which figure, and what it is called.
+FIGURES = {
+    "clauses_decided_accuracy": "right, of the clauses it decides alone",
+    "clauses_decided": "of clauses it decides alone",
+    "caught_or_escalated": "of breaches found, or left to people",
+    "caught": "of breaches found without people",
+    "accuracy": "right, if it decided every clause",
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "calibration_error": "calibration error",
+}
+AIM = 0.05  # at most so much of what machines decide may be wrong; above it an alert is raised
 
 
 def analyser_name(name: str) -> str:
@@ -178,4 +191,30 @@ def labellable(result: Result | None) -> list[Found]:
 
 
 def accuracy(measured: dict[str, Any]) -> Accuracy | None:
-    return None
+    """What was measured, for a page; None where nothing was."""
+    if "clauses_decided_accuracy" not in measured:
+        return None
+    return Accuracy(
+        clauses=measured["clauses"],
+        documents=measured["documents"],
+        alone=measured["clauses_decided_accuracy"],
+        figures=tuple(
+            {"value": f"{measured[key]['value']:.1f} %", "label": label, "note": _interval(measured[key])}
+            for key, label in FIGURES.items()
+            if key in measured
+        ),
+        curve=tuple(_point(each) for each in measured.get("risk_coverage", ())),
+        principles=tuple(measured.get("principles", ())),
+    )
+
+
+def _interval(figure: dict[str, float]) -> str:
+    return f"95 % interval {figure['low']:.1f} to {figure['high']:.1f}"
+
+
+def _point(measured: dict[str, float]) -> dict[str, float]:
+    """Of a point of the risk–coverage curve the shares that the chart is drawn from; its band where that was measured."""
+    point = {"coverage": measured["share"], "risk": 1 - measured["accuracy"] / 100}
+    if "low" in measured and "high" in measured:
+        point |= {"low": 1 - measured["high"] / 100, "high": 1 - measured["low"] / 100}
+    return point

@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from litestar import Litestar
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from portal.database import begin_unit
+from portal.pages import compliance
 from tests.judging import Says
 from tests.portal import judged
 from tests.portal.api.walk import DRAFT
@@ -21,6 +23,8 @@ from tests.portal.pages.html import check_page, links, send, text_of
 from workflows.constitution.document import Constitution
 from workflows.constitutional_compliance import validations
 from workflows.constitutional_compliance.analysis import Analyser
+from workflows.constitutional_compliance.calibration import Calibration
+from workflows.constitutional_compliance.evaluation import evaluate
 from workflows.constitutional_compliance.findings import Result, Subject
 from workflows.errors import Unavailable
 from workflows.kinds import Compliance
@@ -282,6 +286,27 @@ async def test_the_queue_with_nothing_in_it_says_what_would_stand_there(
         assert expected in text, expected
     for path in ("/compliance/validations", "/compliance/disagreements"):
         await shown(client, path)
+
+
+async def test_what_was_measured_stands_with_its_interval_and_curve(
+    app: Litestar, reads: Reads, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the evaluation gives it, of ten clauses of two documents."""
+    likely, true = np.array([[0.9], [0.02], [0.6], [0.01], [0.4]] * 2), np.array([[True], [False]] * 5)
+    cuts = [Calibration(1.0, 0.0, 0.05, 0.8, 0.5, 40)]
+    report = evaluate(["equal_vote"], likely, true, ["one"] * 5 + ["two"] * 5, cuts)
+
+    async def measured(_: object) -> dict[str, Any]:
+        return to_builtins(report)
+
+    monkeypatch.setattr(compliance, "measured", measured)
+    page = await shown(client, "/compliance")
+    text = text_of(page)
+    figure = report.clauses_decided_accuracy
+    assert f"{figure.value:.1f} % right, of the clauses it decides alone" in text
+    assert f"95 % interval {figure.low:.1f} to {figure.high:.1f}" in text
+    assert "On 10 labelled clauses of 2 texts" in text and page.find(".//*[@id='curve']") is not None
+    assert f"{report.principles[0].recall:.1f} %" in text
 
 
 async def test_one_judgement_by_itself(app: Litestar, reads: Reads, client: httpx.AsyncClient) -> None:
