@@ -99,7 +99,7 @@ async def judge(units: Units, held: Services) -> None:
 async def refit(units: Units, held: Services) -> None:
     """Fit the classifier anew for the embedder in use, and judge anew what it would judge otherwise."""
     models = getattr(held.judge, "models", None)
-    embedder = (await models.using())[-1].embedder if models else packaged()
+    embedder = models.wanted if models else packaged()
     fitted = await classifiers.refit(units, embedder)
     log.info("classifier_fitted", labels=fitted.labels, used=fitted.no_worse)
     await look_anew(units, held)

@@ -102,6 +102,11 @@ class Models:
         self.kept: dict[str, Heads] = {}  # by hash
         self.away: dict[str, str] = {}  # embedders that did not answer when they were last asked
 
+    @property
+    def wanted(self) -> Embedder:
+        """The one that would read if it answered and had heads: that for which heads are to be fitted."""
+        return self.chain[0].embedder
+
     def with_store(self, store: HeadStore) -> Models:
         """The same embedders, with the vectors and heads they have at hand, under heads that are kept elsewhere."""
         other = copy.copy(self)
