@@ -227,7 +227,7 @@ TAMPERINGS: dict[str, tuple[Callable[[World], World], str, str]] = {
     "a byte of the constitution": (
         lambda world: (world[0], world[1], replace(world[2], body=flip(world[2].body, 100))),
         "constitution",
-        "SHA-256 of the document in force",
+        "SHA-256 of the document",
     ),
     "the constitution it was decided under": (
         claim("anchor", constitution_sha256=flip_hex),
