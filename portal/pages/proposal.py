@@ -21,6 +21,7 @@ from workflows.policy_creation.views import (
 from workflows.roles import Actor, Reason, Verdict, may_comment, may_edit, may_review, may_suspend
 
 WAS_ENACTED = {PolicyState.ENACTED, PolicyState.SUSPENDED}
+COMPLYING = "if the text complies with the constitution"  # § 4.11
 # This many unchanged lines stay around a change; longer runs are folded.
 DIFF_CONTEXT = 3
 
@@ -187,7 +188,7 @@ def what_next(policy: PolicyView, now: datetime) -> Next:
         case PolicyState.PUBLIC_COMMENT:
             return Next(
                 "The review is complete. When the comment period is over, the ballot opens by itself "
-                f"for {days} days.",
+                f"for {days} days, {COMPLYING}.",
                 policy.comment_ends_at,
                 "Comments end",
                 "Comments ended",
@@ -210,9 +211,9 @@ def _while_reviewed(policy: PolicyView, now: datetime, days: int) -> Next:
         "  ", " "
     )
     if policy.comment_ends_at and policy.comment_ends_at > now:
-        text += f"When the review is complete and the comments are over, a ballot opens by itself for {days} days."
+        text += f"When the review is complete and the comments are over, a ballot opens by itself for {days} days, {COMPLYING}."
         return Next(text, policy.comment_ends_at, "Comments end", "Comments ended")
-    return Next(text + f"When the review is complete, a ballot opens by itself for {days} days.")
+    return Next(text + f"When the review is complete, a ballot opens by itself for {days} days, {COMPLYING}.")
 
 
 def _on_chain(policy: PolicyView) -> str:
