@@ -162,6 +162,12 @@ def test_every_goal_finds_the_template_that_is_meant() -> None:
         assert all(word in goal.lower() for word in found[0].words)
 
 
+def test_ordering_things_is_about_money_and_in_order_to_is_not() -> None:
+    (found,) = choosing.fitting(Wish(goal="A member may order things for up to 3,000 euros alone"))
+    assert found.template.key == "spending_limit"
+    assert choosing.fitting(Wish(goal="In order to be fair we talk, at most an hour")) == []
+
+
 @pytest.mark.parametrize("goal", ["", "Be excellent to each other", "Wir wollen sparsam sein", "🦆"])
 def test_a_goal_of_which_no_template_speaks_finds_none(goal: str) -> None:
     assert choosing.fitting(Wish(goal=goal)) == []

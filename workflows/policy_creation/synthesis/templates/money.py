@@ -18,11 +18,11 @@ from workflows.policy_creation.synthesis.templates.filling import (
 SPENDING = {
     "travel": r"travel\w*|trips?|journeys?",
     "grant": r"grants?",
-    "purchase": r"purchas\w+|buy\w*|procure\w*|orders?",
+    "purchase": r"purchas\w+|buy\w*|procure\w*|(?<!in )order(?:s|ed|ing)?",
     "payment": r"pay|pays|payments?|paid|transfers?|invoices?|treasury",
     "expense": r"spend\w*|spent|expens\w+|reimburs\w+|cost\w*|budget\w*|money",
 }
-_MONEY = r"spend\w*|spent|expens\w+|reimburs\w+|pay\w*|paid|purchas\w+|buy\w*|grants?|budget\w*|money|travel\w*|costs?|invoices?|treasury|transfers?"  # fmt: skip
+_MONEY = r"(?<!in )order(?:s|ed|ing)?|spend\w*|spent|expens\w+|reimburs\w+|pay\w*|paid|purchas\w+|buy\w*|grants?|budget\w*|money|travel\w*|costs?|invoices?|treasury|transfers?"  # fmt: skip
 WORDS = {"travel": "travel costs", "grant": "grants", "purchase": "purchases", "payment": "payments", "expense": "expenses"}  # fmt: skip
 
 
