@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.requirements.sha256
 UV := uv==0.13.9
 
-.PHONY: run test lint program lock venv
+.PHONY: run test lint program heads benchmark-compliance lock venv
 
 run: venv
 	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(BIN)/python -m portal
@@ -22,6 +22,14 @@ lint: venv
 
 program: venv
 	$(BIN)/python -m chain.program.build
+
+# Fits the shipped heads anew to the corpus (its part that may be fitted to); then measure them.
+heads: venv
+	$(BIN)/python -m workflows.constitutional_compliance.training
+
+# On texts that the heads never saw. With UNFAIR_TOS=FOLDER where that corpus is; without it, that exam is skipped.
+benchmark-compliance: venv
+	$(BIN)/python -m workflows.constitutional_compliance.benchmark --write
 
 # uv's own lock file would name the registry it used; this one does not.
 lock: venv

@@ -12,19 +12,25 @@ Booleans = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
 FEWEST_VIOLATIONS = 30
-CAUGHT_OR_ESCALATED = 0.95  # share of violations that may not be called fine
+CAUGHT_OR_ESCALATED = 0.95  # share of breaches that may not be cleared
 PRECISION = 0.90  # of what is called a breach without asking people
 CASES = 10  # decisions that a threshold must have been right about before it is used
 NEVER = 2.0  # a probability that nothing reaches
+CUTS = np.linspace(0.1, 0.9, 33)
 NO_SLOPE = (0.0, -30.0)
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """`slope` and `intercept` map a score to the log odds of a breach (Platt); `likelier` is the best single cut."""
+    """`slope` and `intercept` map a score to the log odds of a breach (Platt).
+
+    Up to `below` the principle is surely not broken, from `above` on it is. A clause of which no principle goes beyond
+    `clear` needs no reader. `likelier` is the cut if machines had to decide all.
+    """
 
     slope: float
     intercept: float
     below: float
+    clear: float
     above: float
     likelier: float
     violations: int
@@ -46,35 +52,47 @@ def calibrate(scores: Floats, breaks: Booleans, natural: Booleans, parts: Intege
     if not natural.any():
         natural = np.ones(len(natural), dtype=bool)
     weights = _weights(breaks, natural)
-    probability = np.zeros_like(scores)
+    columns = range(scores.shape[1])
     # Thresholds are chosen on probabilities that had not seen the policy either.
+    probability = np.zeros_like(scores)
     for part in np.unique(parts):
         inside = parts == part
-        for column in range(scores.shape[1]):
+        for column in columns:
             line = _platt(scores[~inside, column], breaks[~inside, column], weights[~inside, column])
             probability[inside, column] = _sigmoid(scores[inside, column], *line)
-    above = _above(probability.ravel(), breaks.ravel(), weights.ravel())
+    violations = breaks.sum(axis=0)
+    deciding = violations >= FEWEST_VIOLATIONS
+    below, clear, above = _thresholds(probability[natural][:, deciding], breaks[natural][:, deciding])
+    likelier = _likelier(probability[:, deciding], breaks[:, deciding], weights[:, deciding])
     return [
-        _calibration(
-            _platt(scores[:, column], breaks[:, column], weights[:, column]),
-            probability[:, column],
-            breaks[:, column],
-            weights[:, column],
+        Calibration(
+            *_platt(scores[:, column], breaks[:, column], weights[:, column]),
+            below,
+            clear,
             above,
+            likelier,
+            int(violations[column]),
         )
-        for column in range(scores.shape[1])
+        for column in columns
     ]
 
 
-def _calibration(
-    line: tuple[float, float], probability: Floats, breaks: Booleans, weights: Floats, above: float
-) -> Calibration:
-    violations = int(breaks.sum())
-    if not violations:
-        return Calibration(*line, 0.0, NEVER, NEVER, 0)
-    below = float(np.quantile(probability[breaks], 1 - CAUGHT_OR_ESCALATED, method="lower"))
-    below = float(np.nextafter(below, -1))  # The threshold itself is decided, and must not be a violation's.
-    return Calibration(*line, below, max(below, above), _likelier(probability, breaks, weights), violations)
+def _thresholds(probability: Floats, breaks: Booleans) -> tuple[float, float, float]:
+    """`below`, `clear`, `above`. A probability means the same of each principle, and one alone has too few breaches to tell.
+
+    `clear` may be higher than `below`: whoever reads a clause for one principle sees what it does to another.
+    """
+    broken = breaks.any(axis=1)
+    if broken.sum() < CASES:
+        return 0.0, 0.0, NEVER
+    below = _missing_few(probability[breaks])
+    clear = max(below, _missing_few(probability[broken].max(axis=1)))
+    return below, clear, max(clear, _above(probability.ravel(), breaks.ravel()))
+
+
+def _missing_few(of_breaches: Floats) -> float:
+    lowest = float(np.quantile(of_breaches, 1 - CAUGHT_OR_ESCALATED, method="lower"))
+    return float(np.nextafter(lowest, -1))  # The threshold itself is decided, and must not be a breach's.
 
 
 def _weights(breaks: Booleans, natural: Booleans) -> Floats:
@@ -98,23 +116,23 @@ def _platt(scores: Floats, breaks: Booleans, weights: Floats) -> tuple[float, fl
     return float(model.coef_[0, 0] / spread), float(model.intercept_[0])
 
 
-def _above(probability: Floats, breaks: Booleans, weights: Floats) -> float:
+def _above(probability: Floats, breaks: Booleans) -> float:
     """The lowest probability from which on breaches are called so rightly, in at least PRECISION of the cases."""
     order = np.argsort(-probability, kind="stable")
-    right = np.cumsum(weights[order] * breaks[order])
-    called = np.cumsum(weights[order])
-    enough = (right >= PRECISION * called) & (np.cumsum(breaks[order]) >= CASES)
+    right, called = np.cumsum(breaks[order]), np.arange(1, len(order) + 1)
+    enough = (right >= PRECISION * called) & (right >= CASES)
     return float(probability[order][enough.nonzero()[0][-1]]) if enough.any() else NEVER
 
 
 def _likelier(probability: Floats, breaks: Booleans, weights: Floats) -> float:
-    """The cut with the best F1: what a machine would say if it had to."""
-    order = np.argsort(-probability, kind="stable")
-    right = np.cumsum(weights[order] * breaks[order])
-    called = np.cumsum(weights[order])
-    best = int(np.argmax(2 * right / (called + right[-1])))
-    following = probability[order][min(best + 1, len(order) - 1)]
-    return float((probability[order][best] + following) / 2)
+    """The cut with the best mean F1: what a machine would say if it had to. One for all, as one alone is soon overfitted."""
+    if not breaks.any():
+        return NEVER
+    said = probability[None] >= CUTS[:, None, None]
+    right = (said * (weights * breaks)).sum(axis=1)
+    either = (said * weights).sum(axis=1) + (weights * breaks).sum(axis=0)
+    scores = np.divide(2 * right, either, out=np.zeros_like(right), where=either > 0).mean(axis=1)
+    return float(CUTS[int(scores.argmax())])
 
 
 def _sigmoid(scores: Floats, slope: float, intercept: float) -> Floats:

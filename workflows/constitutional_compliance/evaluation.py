@@ -20,7 +20,7 @@ COVERAGES = tuple(step / 20 for step in range(1, 21))
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """A measured share with its interval; all in per cent."""
+    """A measured share with its 95 % interval; all in per cent."""
 
     value: float
     low: float
@@ -57,10 +57,10 @@ class Report(msgspec.Struct, frozen=True):
     calibration_error: Figure
     decided: Figure  # decisions that machines make alone
     decided_accuracy: Figure
-    clauses_decided: Figure  # clauses of which machines decide all principles
+    clauses_decided: Figure  # clauses that machines clear as a whole, or of which they decide all principles
     clauses_decided_accuracy: Figure
     caught: Figure  # violations that machines call so
-    caught_or_escalated: Figure  # or that people look at
+    caught_or_escalated: Figure  # clauses that break something and are not wholly cleared
     risk_coverage: list[Point]
     principles: list[PrincipleReport]
 
@@ -99,7 +99,7 @@ def evaluate(
         clauses_decided=figure(_ratio("clause_decided", "clauses")),
         clauses_decided_accuracy=figure(_ratio("clause_decided_right", "clause_decided")),
         caught=figure(_ratio("caught", "violations")),
-        caught_or_escalated=figure(_ratio("not_missed", "violations")),
+        caught_or_escalated=figure(_ratio("not_cleared", "broken")),
         risk_coverage=_risk_coverage(probabilities, breaks, calibrations),
         principles=_by_principle(principles, total, breaks),
     )
@@ -108,14 +108,16 @@ def evaluate(
 def _counts(
     probabilities: Floats, breaks: Booleans, calibrations: Sequence[Calibration]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    likelier, below, above = (
-        np.array([getattr(one, name) for one in calibrations]) for name in ("likelier", "below", "above")
+    likelier, below, clear, above = (
+        np.array([getattr(one, name) for one in calibrations])
+        for name in ("likelier", "below", "clear", "above")
     )
     decides = np.array([one.decides for one in calibrations])
     said, true = _with_none(probabilities >= likelier), _with_none(breaks)
     called, cleared = (probabilities >= above) & decides, (probabilities <= below) & decides
     decided, right = called | cleared, np.where(breaks, called, cleared)
-    whole = decided.all(axis=1)
+    cleared_whole = ((probabilities <= clear) & decides).all(axis=1)
+    whole = cleared_whole | decided.all(axis=1)
     bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
     inside = bins[:, :, None] == np.arange(BINS)
     columns = {
@@ -128,10 +130,11 @@ def _counts(
         "decided": decided.sum(axis=1),
         "decided_right": right.sum(axis=1),
         "clause_decided": whole,
-        "clause_decided_right": whole & right.all(axis=1),
+        "clause_decided_right": np.where(cleared_whole, ~breaks.any(axis=1), whole & right.all(axis=1)),
         "violations": breaks.sum(axis=1),
         "caught": (called & breaks).sum(axis=1),
-        "not_missed": (~cleared & breaks).sum(axis=1),
+        "broken": breaks.any(axis=1),
+        "not_cleared": breaks.any(axis=1) & ~cleared_whole,
         "bin_size": inside.sum(axis=1),
         "bin_expected": (inside * probabilities[:, :, None]).sum(axis=1),
         "bin_found": (inside & breaks[:, :, None]).sum(axis=1),

@@ -29,10 +29,12 @@ def main() -> None:
 
 
 def _thresholds(heads: Heads) -> str:
-    lines = ["principle                violations   honours up to   breaks from"]
+    lines = [
+        "principle                violations   honours up to   breaks from   (a clause is cleared up to)"
+    ]
     for principle, calibration in heads.calibrations.items():
         says = (
-            f"{calibration.below:13.4f} {calibration.above:13.4f}"
+            f"{calibration.below:15.4f} {calibration.above:13.4f} {calibration.clear:13.4f}"
             if calibration.decides
             else "  uncalibrated"
         )

@@ -154,7 +154,7 @@ def test_the_shipped_heads_have_seen_all_that_may_be_seen_and_nothing_held(embed
     assert not any(held(one.policy) for one in shipped.clauses)
     assert all(one.decides for one in shipped.calibrations.values())
     for one in shipped.calibrations.values():
-        assert 0 <= one.below <= one.above
+        assert 0 <= one.below <= one.clear <= one.above
 
 
 def test_the_shipped_heads_are_what_fitting_gives():
