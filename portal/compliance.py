@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from portal.database import begin_read
 from portal.services import Services
 from workflows.alerts import raise_alert, resolve_alert
 from workflows.constitutional_compliance import queries, validations
+from workflows.constitutional_compliance.measured import ordinary_report
 from workflows.constitutional_compliance.validations import Units
 
 log = structlog.get_logger(__name__)
@@ -47,7 +49,8 @@ async def measured(held: Services) -> dict[str, Any]:
         return {}
     heads = (await models.using())[-1].heads
     async with begin_read(held.engine) as reader:
-        return await queries.measured(reader, heads.sha256) or {}
+        found = await queries.measured(reader, heads.sha256)
+    return found or msgspec.to_builtins(ordinary_report(heads) or {})
 
 
 def accuracies(found: dict[str, Any]) -> dict[str, float]:

@@ -26,6 +26,7 @@ from workflows.constitutional_compliance.analysers import (
 from workflows.constitutional_compliance.analysers.contradictions import Rival
 from workflows.constitutional_compliance.consensus import agree
 from workflows.constitutional_compliance.findings import Analyser, Finding, Result, Subject
+from workflows.constitutional_compliance.measured import ordinary_report
 from workflows.constitutional_compliance.models import Models, Seen, Using
 from workflows.constitutional_compliance.reading import Reading, read
 from workflows.errors import Unavailable
@@ -282,6 +283,7 @@ class LocalJudge:
             constitution_sha256=constitution.sha256,
             basis_sha256=self._basis(constitution, using),
             passages=len(reading.places),
+            measured=msgspec.to_builtins(ordinary_report(using.heads) or {}),
         )
 
     def _basis(self, constitution: Constitution, using: Using) -> str:
