@@ -126,6 +126,7 @@ SAMPLES: list[tuple[str | None, str]] = [
     ("ben", "/inbox"),
     ("chidi", "/me"),
     (None, "/constitution"),
+    (None, "/constitution/principles"),
     (None, "/constitution/conformance"),
     (None, "/chain"),
     (None, "/chain/accounts/{account}"),
