@@ -23,6 +23,7 @@ from portal.services import acting, services
 from workflows.constitution.document import Constitution
 from workflows.constitutional_compliance import agreement, asking, queries
 from workflows.constitutional_compliance.asking import Item
+from workflows.constitutional_compliance.measured import Exam, measured_of
 from workflows.constitutional_compliance.views import ValidationView
 from workflows.errors import Invalid, Unavailable
 from workflows.kinds import Compliance
@@ -56,6 +57,7 @@ async def index(
         recent=(await queries.recent(reader, limit=LATELY)).items,
         accuracy=judgement.accuracy(found),
         aim=judgement.AIM,
+        exams=judgement.examined(await _exams(request)),
         analysers=analysers,
         unavailable=unavailable,
         principle_name=judgement.principle_name,
@@ -230,6 +232,13 @@ async def _judges(request: Request) -> tuple[dict[str, Any], list[judgement.Said
     except Unavailable as refusal:
         return {}, [], refusal.detail
     return found, [judgement.described(each) for each in described], ""
+
+
+async def _exams(request: Request) -> list[Exam]:
+    """What the heads in use were tried on; none where others judge, or where that was not measured."""
+    models = getattr(services(request).judge, "models", None)
+    found = measured_of((await models.using())[-1].heads) if models else None
+    return found.exams if found else []
 
 
 routes: list[Any] = [index, listed, disagreements, labels, try_form, try_it, one, batch]

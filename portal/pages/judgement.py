@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
+from msgspec import to_builtins
 
 from portal.pages.marks import SEVERITIES, Mark, marked
 from workflows.constitution.document import Constitution
 from workflows.constitution.principles import Principle
 from workflows.constitutional_compliance import consensus
 from workflows.constitutional_compliance.findings import Analyser, Finding, Result, Vote
+from workflows.constitutional_compliance.measured import Exam
 from workflows.kinds import ConsensusStrategy, Severity
 
 # What each kind of analyser goes by, for people; what follows a colon in its name is the model's.
@@ -72,7 +74,8 @@ class Accuracy:
 
     clauses: int
     documents: int
-    alone: dict[str, float]
+    alone: str
+    interval: str
     figures: tuple[dict[str, str], ...]
     curve: tuple[dict[str, float], ...]
     principles: tuple[dict[str, Any], ...]
@@ -89,6 +92,14 @@ FIGURES = {
     "f1_micro": "micro F1",
     "calibration_error": "calibration error",
 }
+# Of how many each of these is a share.
+COUNTED: dict[str, Callable[[dict[str, Any]], int]] = {
+    "clauses_decided_accuracy": lambda found: round(
+        found["clauses"] * found["clauses_decided"]["value"] / 100
+    ),
+    "caught_or_escalated": lambda found: found["violations"],
+}
+EXAMINED = ("clauses_decided", "clauses_decided_accuracy", "caught_or_escalated", "f1_macro")
 AIM = 0.05  # at most so much of what machines decide may be wrong; above it an alert is raised
 
 
@@ -197,9 +208,10 @@ def accuracy(measured: dict[str, Any]) -> Accuracy | None:
     return Accuracy(
         clauses=measured["clauses"],
         documents=measured["documents"],
-        alone=measured["clauses_decided_accuracy"],
+        alone=f"{measured['clauses_decided_accuracy']['value']:.1f} %",
+        interval=_interval(measured, "clauses_decided_accuracy"),
         figures=tuple(
-            {"value": f"{measured[key]['value']:.1f} %", "label": label, "note": _interval(measured[key])}
+            {"value": f"{measured[key]['value']:.1f} %", "label": label, "note": _interval(measured, key)}
             for key, label in FIGURES.items()
             if key in measured
         ),
@@ -208,8 +220,30 @@ def accuracy(measured: dict[str, Any]) -> Accuracy | None:
     )
 
 
-def _interval(figure: dict[str, float]) -> str:
-    return f"95 % interval {figure['low']:.1f} to {figure['high']:.1f}"
+def _interval(measured: dict[str, Any], key: str) -> str:
+    """With 95 %. Where nothing was wrong, drawing anew finds nothing wrong either: then by the rule of three."""
+    figure = measured[key]
+    if figure["low"] < 100 or key not in COUNTED:
+        return f"95 % interval {figure['low']:.1f} to {figure['high']:.1f}"
+    count = COUNTED[key](measured)
+    return f"none wrong of {count:,}, so that up to {min(300 / max(count, 1), 100):.1f} % can be, with 95 % certainty"
+
+
+def examined(exams: Sequence[Exam]) -> list[dict[str, Any]]:
+    """How the classifier in use did on each corpus that it was tried on, as rows of a table."""
+    rows = []
+    for exam in exams:
+        found = to_builtins(exam.report)
+        rows.append(
+            {
+                "name": exam.name,
+                "clauses": found["clauses"],
+                "documents": found["documents"],
+                "violations": found["violations"],
+                **{key: (f"{found[key]['value']:.1f} %", _interval(found, key)) for key in EXAMINED},
+            }
+        )
+    return rows
 
 
 def _point(measured: dict[str, float]) -> dict[str, float]:

@@ -292,8 +292,11 @@ async def test_what_was_measured_stands_with_its_interval_and_curve(
     app: Litestar, reads: Reads, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the evaluation gives it, of ten clauses of two documents."""
-    likely, true = np.array([[0.9], [0.02], [0.6], [0.01], [0.4]] * 2), np.array([[True], [False]] * 5)
-    cuts = [Calibration(1.0, 0.0, 0.05, 0.8, 0.5, 40)]
+    likely, true = (
+        np.array([[0.9], [0.02], [0.6], [0.01], [0.4]] * 2),
+        np.array([[True], [False], [True], [False], [True]] * 2),
+    )
+    cuts = [Calibration(1.0, 0.0, 0.05, 0.05, 0.8, 0.5, 40)]
     report = evaluate(["equal_vote"], likely, true, ["one"] * 5 + ["two"] * 5, cuts)
 
     async def measured(_: object) -> dict[str, Any]:
@@ -304,8 +307,10 @@ async def test_what_was_measured_stands_with_its_interval_and_curve(
     text = text_of(page)
     figure = report.clauses_decided_accuracy
     assert f"{figure.value:.1f} % right, of the clauses it decides alone" in text
-    assert f"95 % interval {figure.low:.1f} to {figure.high:.1f}" in text
-    assert "On 10 labelled clauses of 2 texts" in text and page.find(".//*[@id='curve']") is not None
+    assert figure.value == 100, "so that no interval is told that would be too narrow"
+    assert "none wrong of 6, so that up to 50.0 % can be" in text
+    assert f"95 % interval {report.f1_macro.low:.1f} to {report.f1_macro.high:.1f}" in text
+    assert "On 10 labelled clauses of 2 whole policies" in text and page.find(".//*[@id='curve']") is not None
     assert f"{report.principles[0].recall:.1f} %" in text
 
 
