@@ -109,7 +109,7 @@ async def test_pages_show_it_and_the_figures(
     report = check_page(await client.get(f"/transparency/reports/{made['report']}"))
     assert report is not None
     text = (await client.get(f"/transparency/reports/{made['report']}")).text
-    assert "Absent" in text and "Constitutional analysis is not built yet" in text
+    assert "Constitutional compliance" in text and "Absent" not in text
     check_page(await client.get("/transparency"))
     hal = await as_persona("hal")
     page = await hal.get("/transparency")
