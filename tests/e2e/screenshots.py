@@ -31,8 +31,8 @@ SHOTS: dict[str, tuple[str | None, str, tuple[int, int], str, str | None]] = {
     "enforcement": (None, "/enforcement", DESKTOP, "light", None),
     "review-rule": ("dana", "/policies/{voting}/review", DESKTOP, "light", "#both-title"),
     "violation-phone": ("farah", "/violations/{violation}", PHONE, "light", "#done-title"),
-    "compliance-stopped": (None, "/policies/{stopped}/compliance", DESKTOP, "light", "#verdict-title"),
-    "compliance-asked-phone": ("dana", "/policies/{asked}/compliance", PHONE, "light", "#marked-title"),
+    "compliance-asked": ("dana", "/policies/{asked}/compliance", DESKTOP, "light", "#marked-title"),
+    "compliance-stopped-phone": ("gita", "/policies/{stopped}/compliance", PHONE, "dark", "#marked-title"),
     "compliance": (None, "/compliance", DESKTOP, "light", None),
     "constitution-dark": (None, "/constitution", DESKTOP, "dark", None),
 }
