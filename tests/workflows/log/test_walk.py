@@ -18,6 +18,7 @@ async def test_the_log_of_a_policys_life_is_sound(
     async with log.app.begin() as connection:
         house = await assemble(connection)
         ref = await house.create(title="Fußnoten — «ה» 𝄞 \u007f \ue000")
+        await house.settle()
         await reviews.decide(
             house.unit(house.dana),
             house.figures,
