@@ -214,7 +214,7 @@ async def _try_page(
         may_try=may_ask_validation(actor),
         tried=tried,
         mine=(await queries.asked_by(reader, actor, limit=MINE)).items if actor else [],
-        values=values or {"text": text},
+        values={"text": text} | (values or {}),
         errors=errors or {},
         **judgement.shown(constitution, tried.result if tried else None, text or None),
     )

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.conftest import Starting
 from tests.e2e.running import Portal, wait_until
 from tests.e2e.samples import TITLES, Program
+from tests.judging import settle_from_outside
 
 DRAFT = {
     "title": "Bicycles may be borrowed",
@@ -33,7 +34,7 @@ def people(portal: Portal) -> dict[str, Program]:
     return {name: Program(portal, name) for name in ("ada", "chidi", "dana", "farah")}
 
 
-def test_a_program_walks_from_draft_to_a_ballot(people: dict[str, Program]) -> None:
+def test_a_program_walks_from_draft_to_a_ballot(portal: Portal, people: dict[str, Program]) -> None:
     chidi, dana = people["chidi"], people["dana"]
     first = chidi.http.post(
         "/api/v1/workflows/policy-creation", json=DRAFT, headers={"Idempotency-Key": "bicycles"}
@@ -60,6 +61,9 @@ def test_a_program_walks_from_draft_to_a_ballot(people: dict[str, Program]) -> N
     mine = decision | {"version_sha256": own["policy"]["version_sha256"]}
     assert dana.http.post(f"{own['links']['self']}/approve", json=mine).json()["code"] == "author_reviews"
 
+    settle_from_outside(
+        lambda path: chidi.get(path), lambda name, path, body: Program(portal, name).post(path, **body), ref
+    )
     decision["version_sha256"] = workflow["policy"]["version_sha256"]
     after = dana.post(f"{address}/approve", **decision)
     assert after["current_stage"] == "voting" and after["policy"]["state"] == "voting"
