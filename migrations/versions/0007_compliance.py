@@ -33,6 +33,7 @@ CREATE TABLE validation (
     text_sha256 TEXT NOT NULL CONSTRAINT ck_validation_text_sha256 CHECK (text_sha256 ~ '^[0-9a-f]{64}$'),
     constitution_sha256 TEXT NOT NULL CONSTRAINT ck_validation_constitution_sha256 CHECK (constitution_sha256 ~ '^[0-9a-f]{64}$'),
     asked_by UUID,
+    taken INTEGER DEFAULT 0 NOT NULL,
     basis_sha256 TEXT CONSTRAINT ck_validation_basis_sha256 CHECK (basis_sha256 ~ '^[0-9a-f]{64}$'),
     verdict TEXT CONSTRAINT ck_validation_verdict CHECK (verdict IN ('compliant', 'requires_review', 'non_compliant')),
     score FLOAT,

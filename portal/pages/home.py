@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from portal.auth.guards import public, signed_in
 from portal.live import MOST_TOPICS
 from portal.pages.render import fragment, page
+from portal.services import services
 from workflows.kinds import PolicyState
 from workflows.policy_creation import queries
 from workflows.policy_creation.views import InboxItem
@@ -23,6 +24,8 @@ WAITS = {
     "vote": {"word": "Vote", "glyph": "ballot", "tab": "/ballot", "verb": "The ballot closes"},
     "returned": {"word": "Mend", "glyph": "return", "tab": "/edit", "verb": "Due"},
     "compliance": {"word": "Decide", "glyph": "scales", "tab": "/compliance", "verb": "To be decided"},
+    "stopped": {"word": "Mend", "glyph": "ban", "tab": "/compliance", "verb": "Due"},
+    "override": {"word": "Decide", "glyph": "scales", "tab": "/compliance", "verb": "To be decided"},
     "violation": {"word": "Answer", "glyph": "warning", "tab": "", "verb": "Due"},
     "restricted": {"word": "Restricted", "glyph": "lock", "tab": "", "verb": "It ends"},
     "appeal": {"word": "Judge", "glyph": "scales", "tab": "", "verb": "Due"},
@@ -43,7 +46,7 @@ async def home(
         figures=_figures(counts),
         open_ballots=voting.items,
         enacted=enacted.items,
-        **(await _waiting(reader, actor) if actor else {}),
+        **(await _waiting(request, reader, actor) if actor else {}),
         may_propose=may_propose(actor),
     )
 
@@ -52,15 +55,16 @@ async def home(
 async def inbox(
     request: Request, reader: NamedDependency[AsyncConnection], actor: NamedDependency[Actor]
 ) -> Response:
-    waiting = await _waiting(reader, actor)
+    waiting = await _waiting(request, reader, actor)
     if request.headers.get("HX-Target") == "inbox":
         return fragment(request, "fragments/inbox.html", **waiting)
     return page(request, "pages/inbox.html", title="Inbox", **waiting)
 
 
-async def _waiting(reader: AsyncConnection, actor: Actor) -> dict[str, Any]:
+async def _waiting(request: Request, reader: AsyncConnection, actor: Actor) -> dict[str, Any]:
     """What waits for `actor`, and the topics whose events change that."""
-    items = await queries.inbox(reader, actor, governance_time())
+    constitution = services(request).constitution
+    items = await queries.inbox(reader, actor, constitution.sha256, governance_time())
     topics = sorted({"clock", *(_about(item) for item in items[: MOST_TOPICS - 1])})
     return {"waiting": [_worded(item) for item in items], "topics": " ".join(topics)}
 

@@ -139,14 +139,22 @@ async def _frame_row(request: Request, actor: Actor | None) -> dict[str, Any]:
     held = request.app.state.services
     try:
         async with held.engine.connect() as connection:
-            row = (await connection.execute(_frame_query(actor, held.settings.in_demo))).mappings().one()
+            row = (
+                (
+                    await connection.execute(
+                        _frame_query(actor, held.settings.in_demo, held.constitution.sha256)
+                    )
+                )
+                .mappings()
+                .one()
+            )
             return dict(row)
     except (SQLAlchemyError, OSError, TimeoutError, Unavailable) as error:
         log.warning("frame_without_database", error=repr(error))
         return {**NOTHING, "now": datetime.now(UTC), "waiting": 0}
 
 
-def _frame_query(actor: Actor | None, in_demo: bool) -> sa.Select:
+def _frame_query(actor: Actor | None, in_demo: bool, constitution_sha256: str) -> sa.Select:
     ahead = sa.func.coalesce(sa.select(governance_clock.c.ahead).scalar_subquery(), sa.text("interval '0'"))
     alerts = sa.select(
         sa.func.jsonb_agg(
@@ -173,7 +181,7 @@ def _frame_query(actor: Actor | None, in_demo: bool) -> sa.Select:
         .label("hash_on_chain"),
         alerts.scalar_subquery().label("alerts"),
         (personas.scalar_subquery() if in_demo else sa.null()).label("personas"),
-        (_count(waiting(actor, now)) if actor else sa.literal(0)).label("waiting"),
+        (_count(waiting(actor, constitution_sha256, now)) if actor else sa.literal(0)).label("waiting"),
     )
 
 

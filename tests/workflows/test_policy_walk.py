@@ -116,7 +116,9 @@ async def test_return_and_rejection(assembly: Any) -> None:
     await reviews.decide(a.unit(a.dana), a.figures, ref, Decision.RETURN, "Say who.", await a.hash_of(ref))
     view = await queries.policy(a.connection, a.figures, ref)
     assert (view.state, view.state_reason) == ("returned", "Say who.")
-    assert [item.kind for item in await queries.inbox(a.connection, a.author, a.now)] == ["returned"]
+    assert [
+        item.kind for item in await queries.inbox(a.connection, a.author, a.constitution.sha256, a.now)
+    ] == ["returned"]
     await drafts.amend(a.unit(a.author), a.figures, ref, a.draft(text="The clerk does.\n"))
     await reviews.decide(a.unit(a.dana), a.figures, ref, Decision.REJECT, "No.", await a.hash_of(ref))
     view = await queries.policy(a.connection, a.figures, ref)
@@ -386,7 +388,7 @@ async def test_queues_show_what_waits(assembly: Any, people: Any) -> None:
     assert await queries.review_queue(a.connection, a.dana) == []
     assert await queries.review_queue(a.connection, a.members[0]) == []
     voting = await a.to_ballot()
-    inbox = await queries.inbox(a.connection, a.emre, a.now)
+    inbox = await queries.inbox(a.connection, a.emre, a.constitution.sha256, a.now)
     assert [(item.kind, item.ref) for item in inbox] == [("vote", voting), ("review", ref)]
     late = await people("late", Role.MEMBER)
     [(item, view)] = await queries.ballots_for(a.connection, late)

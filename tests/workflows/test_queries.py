@@ -42,7 +42,7 @@ async def test_the_number_of_statements_does_not_grow(assembly: Any) -> None:
             queries.reviews(a.connection, refs[0]),
             queries.comments(a.connection, refs[0]),
             queries.ballot(a.connection, refs[0], a.members[0], a.now),
-            queries.inbox(a.connection, a.members[0], a.now),
+            queries.inbox(a.connection, a.members[0], a.constitution.sha256, a.now),
             queries.review_queue(a.connection, a.dana),
             queries.figures_counts(a.connection),
         ],

@@ -51,10 +51,19 @@ BLOCKED = frozenset({"non_compliant", "answered_non_compliant"})
 
 def may_open(constitution_sha256: str) -> sa.ColumnElement[bool]:
     """Of a policy: whether its standing version may come to a ballot."""
+    return _stands(constitution_sha256) == Compliance.COMPLIANT
+
+
+def is_stopped(constitution_sha256: str) -> sa.ColumnElement[bool]:
+    """Of a policy: whether its standing version was found not to comply, and the council did not override that."""
+    return _stands(constitution_sha256) == Compliance.NON_COMPLIANT
+
+
+def _stands(constitution_sha256: str) -> sa.ColumnElement[Any]:
     said = sa.case((_v.overridden_at.is_not(None), Compliance.COMPLIANT), else_=_q.answer)
     people = _one(sa.select(said), constitution_sha256, by_people=True)
     machine = _one(sa.select(_v.verdict), constitution_sha256, by_people=False)
-    return sa.func.coalesce(people.scalar_subquery(), machine.scalar_subquery()) == Compliance.COMPLIANT
+    return sa.func.coalesce(people.scalar_subquery(), machine.scalar_subquery())
 
 
 def _one(query: sa.Select[Any], constitution_sha256: str, *, by_people: bool) -> sa.Select[Any]:

@@ -2,7 +2,7 @@
 
 The judge is asked outside any transaction. Whoever asks it has taken the validation for a while: a worker that dies leaves
 it to another, and of two that had the same judged the first to keep it does. A failure is tried again with back-off, and
-then fails the workflow.
+then fails the workflow. That the worker died is such a failure, as it may have died of the text.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Units = Callable[[], AbstractAsyncContextManager[Unit]]
 
 
 class NotJudged(Exception):
-    """What the judge gave as the reason why it did not judge a text."""
+    """Why a text was not judged."""
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -59,6 +59,7 @@ class Taken(msgspec.Struct, frozen=True):
     workflow_id: UUID
     level: Strategy
     subject: Subject
+    left: bool  # by who took it before, and did not come to an end in time
 
 
 async def take(units: Units, ids: Sequence[UUID] | None = None) -> list[Taken]:
@@ -67,8 +68,8 @@ async def take(units: Units, ids: Sequence[UUID] | None = None) -> list[Taken]:
         rows = await unit.rows(_waiting(unit, ids))
         if not rows:
             return []
+        rows = _together(rows)
         level = Strategy(rows[0]["level"])
-        rows = [row for row in rows if row["level"] == level][: AT_ONCE[level]]
         for row in rows:
             if row["key"] == ComplianceStage.VALIDATION_INITIATION:
                 await stages.enter(
@@ -86,17 +87,35 @@ async def take(units: Units, ids: Sequence[UUID] | None = None) -> list[Taken]:
             )
             .values(retry_at=unit.now + LEASE)
         )
+        begun = [row["id"] for row in rows if not _was_left(row)]
+        await unit.connection.execute(
+            validation.update().where(validation.c.id.in_(begun)).values(taken=validation.c.taken + 1)
+        )
         await unit.record(
             "validation.begun", "compliance", validations=[row["ref"] for row in rows], level=str(level)
         )
-        return [Taken(row["id"], row["workflow_id"], level, _subject(row)) for row in rows]
+        return [Taken(row["id"], row["workflow_id"], level, _subject(row), _was_left(row)) for row in rows]
+
+
+def _together(rows: Sequence[sa.RowMapping]) -> list[sa.RowMapping]:
+    """The rows that are judged together with the first: of its tier, and alone where it failed before."""
+    first = rows[0]
+    if first["attempts"] or _was_left(first):
+        return [first]
+    fresh = [row for row in rows if not row["attempts"] and not _was_left(row)]
+    return [row for row in fresh if row["level"] == first["level"]][: AT_ONCE[first["level"]]]
+
+
+def _was_left(row: sa.RowMapping) -> bool:
+    """Somebody began, and neither kept a judgement nor counted a failure."""
+    return row["taken"] > row["attempts"]
 
 
 def _waiting(unit: Unit, ids: Sequence[UUID] | None) -> sa.Select[Any]:
     v, s, version = validation.c, workflow_stage.c, policy_version.c
     query = (
         sa.select(
-            v.id, v.ref, v.workflow_id, v.level, s.key, v.text,
+            v.id, v.ref, v.workflow_id, v.level, v.taken, s.key, s.attempts, v.text,
             policy.c.ref.label("policy_ref"), policy.c.emergency,
             version.title, version.text.label("version_text"), version.category, version.version_sha256,
             version.rule_engine, version.rule_source, version.rule_examples,
@@ -163,6 +182,8 @@ async def _judged(
     judge: Judge, constitution: Constitution, taken: list[Taken], enacted: Sequence[Enacted]
 ) -> list[Result | Exception]:
     """One each. Where all together could not be judged, one by one: a text that breaks the judge breaks no other's."""
+    if taken[0].left:
+        return [NotJudged("The process that judged it ended before it was done.")]
 
     async def of(some: list[Taken]) -> list[Result | Exception]:
         subjects = [each.subject for each in some]

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from workflows.audit_transparency.personal import ERASED
 from workflows.constitution.figures import Figures
+from workflows.constitutional_compliance import gate as compliance_gate
 from workflows.errors import NotFound
 from workflows.kinds import (
     AnchorKind,
@@ -336,9 +337,11 @@ async def review_queue(connection: AsyncConnection, actor: Actor) -> list[Policy
     return [policy_item(row) for row in (await connection.execute(statement)).mappings()]
 
 
-def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subquery:
-    """Reviews and ballots that wait for this person, policies returned to them, questions put to them, and what waits for
-    their office: (kind, ref, title, due).
+def waiting(
+    actor: Actor, constitution_sha256: str, now: datetime | sa.ColumnElement[datetime]
+) -> sa.Subquery:
+    """Reviews and ballots that wait for this person, policies returned to them or stopped, questions put to them, and what
+    waits for their office: (kind, ref, title, due).
     """
     columns = (t.policy.c.ref, t.policy.c.title)
     none = sa.null().cast(sa.DateTime(timezone=True))
@@ -361,7 +364,8 @@ def waiting(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> sa.Subq
         t.policy.c.author_id == actor.id, t.policy.c.state == PolicyState.RETURNED
     )
     offices = _of_violations(actor, now)
-    return sa.union_all(to_vote, to_review, returned, _to_decide(actor), *offices).subquery()
+    stopped = _stopped(actor, constitution_sha256)
+    return sa.union_all(to_vote, to_review, returned, _to_decide(actor), *stopped, *offices).subquery()
 
 
 def _to_decide(actor: Actor) -> sa.Select[Any]:
@@ -381,6 +385,26 @@ def _to_decide(actor: Actor) -> sa.Select[Any]:
             t.policy.c.state.in_((PolicyState.IN_REVIEW, PolicyState.PUBLIC_COMMENT, PolicyState.ENACTED)),
         )
     )
+
+
+def _stopped(actor: Actor, constitution_sha256: str) -> list[sa.Select[Any]]:
+    """Versions found not to comply: their author may mend them, and the others of the council override that (§ 4.11)."""
+    none = sa.null().cast(sa.DateTime(timezone=True))
+
+    def those(kind: str, *where: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        on_its_way = t.policy.c.state.in_((PolicyState.IN_REVIEW, PolicyState.PUBLIC_COMMENT))
+        found = sa.select(sa.literal(kind), t.policy.c.ref, t.policy.c.title, none)
+        return found.where(on_its_way, *where, compliance_gate.is_stopped(constitution_sha256))
+
+    said = sa.exists().where(
+        t.compliance_override.c.person_id == actor.id,
+        t.compliance_override.c.validation_id == t.validation.c.id,
+        t.validation.c.policy_id == t.policy.c.id,
+        t.validation.c.version == t.policy.c.current_version,
+    )
+    theirs = t.policy.c.author_id == actor.id
+    council = [those("override", ~theirs, ~said)] if actor.has(Role.COUNCIL) else []
+    return [those("stopped", theirs), *council]
 
 
 def _of_violations(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> list[sa.Select[Any]]:
@@ -424,16 +448,21 @@ def _of_violations(actor: Actor, now: datetime | sa.ColumnElement[datetime]) -> 
 
 
 async def inbox(
-    connection: AsyncConnection, actor: Actor, now: datetime | sa.ColumnElement[datetime]
+    connection: AsyncConnection,
+    actor: Actor,
+    constitution_sha256: str,
+    now: datetime | sa.ColumnElement[datetime],
 ) -> list[InboxItem]:
     """What waits for this person; what ends first comes first."""
-    everything = waiting(actor, now)
+    everything = waiting(actor, constitution_sha256, now)
     statement = sa.select(everything).order_by(everything.c.due.asc().nulls_last(), everything.c.ref)
     texts = {
         "vote": "Vote before the ballot closes.",
         "review": "Review this version.",
         "returned": "It was returned to you; amend it or withdraw it.",
         "compliance": "Decide whether it complies with the constitution: the analysis is not sure.",
+        "stopped": "It was found not to comply with the constitution. Amend it, or withdraw it.",
+        "override": "It was found not to comply with the constitution. Say whether it comes to its ballot all the same.",
         "violation": "Answer it: it goes beyond what machines may do.",
         "appeal": "Judge the appeal against a restriction.",
         "restricted": "What you do is restricted because of this. You may appeal.",

@@ -36,6 +36,7 @@ validation = sa.Table(
     sha256_column("text_sha256"),
     sha256_column("constitution_sha256"),
     reference("asked_by", "person.id", nullable=True),
+    sa.Column("taken", sa.Integer, nullable=False, server_default="0"),  # times somebody began to judge it
     # Set when it is made, together.
     sha256_column("basis_sha256", nullable=True),  # of what judged: constitution, analysers, models
     enum_column("verdict", Compliance, nullable=True),

@@ -216,6 +216,30 @@ async def council(people: Any, a: Any, count: int) -> list[Any]:
     return [await people(f"council{n}", Role.MEMBER, Role.COUNCIL, on=a.connection) for n in range(count)]
 
 
+async def waits(a: Any, ref: str, person: Any) -> list[str]:
+    """What the inbox of `person` says about a policy, apart from its review."""
+    items = await policy_queries.inbox(a.connection, person, a.constitution.sha256, a.now)
+    return [item.kind for item in items if item.ref == ref and item.kind != "review"]
+
+
+async def test_who_may_do_something_about_a_stopped_version_finds_it_waiting(
+    assembly: Any, people: Any
+) -> None:
+    a = assembly
+    (other,) = await council(people, a, 1)
+    ref = await a.create(by=a.farah)
+    await judge(a, Says(Compliance.NON_COMPLIANT))
+    assert await waits(a, ref, a.farah) == ["stopped"], "its author does not judge it"
+    assert await waits(a, ref, other) == ["override"]
+    assert await waits(a, ref, a.dana) == []
+    await overrides.vote(a.unit(other), a.figures, (await view(a, ref, a.farah)).newest.ref, True, "Good.")
+    assert (await waits(a, ref, a.farah), await waits(a, ref, other)) == ([], [])
+    mended = await a.create(by=a.farah)
+    await judge(a, Says(Compliance.NON_COMPLIANT))
+    await drafts.amend(a.unit(a.farah), a.figures, mended, a.draft(text="Notes stay up for good.\n"))
+    assert (await waits(a, mended, a.farah), await waits(a, mended, other)) == ([], [])
+
+
 async def test_the_council_overrides_by_two_thirds_of_all_its_members(assembly: Any, people: Any) -> None:
     a = assembly
     members = [a.farah, *await council(people, a, 5)]  # six: 67 % are five

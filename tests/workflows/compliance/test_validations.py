@@ -118,13 +118,40 @@ async def test_who_dies_leaves_it_to_another(assembly: Any) -> None:
     assert len(await validations.take(a.units)) == 1  # and this worker is never heard of again
     assert await validations.take(a.units) == []
     a.later(seconds=validations.LEASE.total_seconds())
+    await judge(a, Says())
+    found = await one(a, "VAL-2026-0001")
+    assert (found.state, found.attempts) == ("retrying", 1)
+    assert "ended before it was done" in found.error
+    a.later(seconds=BACK_OFF[0].total_seconds())
     assert await judge(a, Says()) == 1
+    assert (await one(a, "VAL-2026-0001")).state == "judged"
+
+
+async def test_a_text_that_ends_its_judges_process_is_given_up_and_takes_no_other_with_it(
+    assembly: Any,
+) -> None:
+    a = assembly
+    texts = ("Text 1.", "The one that kills.", "Text 3.")
+    await asking.ask_many(a.unit(a.dana), [Item(text=text) for text in texts])
+    deaths = 0
+    for _ in range(20):
+        while taken := await validations.take(a.units):
+            if taken[0].left or all(each.subject.text != "The one that kills." for each in taken):
+                await validations._assess(a.units, Says(), a.constitution, taken)
+            else:
+                deaths += 1  # with all that it held
+        a.later(minutes=40)
+    states = [(await one(a, f"VAL-2026-000{number}", a.dana)).state for number in (1, 2, 3)]
+    assert states == ["judged", "failed", "judged"]
+    assert deaths == len(BACK_OFF) + 1
 
 
 async def test_of_two_that_judged_the_same_the_first_counts(assembly: Any) -> None:
     a = assembly
     await a.create()
     (slow,) = await validations.take(a.units)
+    a.later(minutes=5)
+    await judge(a, Says(Compliance.COMPLIANT))  # finds it left
     a.later(minutes=5)
     await judge(a, Says(Compliance.COMPLIANT))
     await validations._assess(a.units, Says(Compliance.NON_COMPLIANT), a.constitution, [slow])

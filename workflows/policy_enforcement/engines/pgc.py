@@ -17,6 +17,7 @@ from workflows.policy_enforcement.engines.pool import (
     CHECKING,
     LOADING,
     PATIENCE,
+    SIZE,
     WAITING,
     TooSlow,
     allotted,
@@ -26,6 +27,9 @@ from workflows.policy_enforcement.engines.worker import Check, Question
 from workflows.policy_enforcement.says import Checked, Problem, Said
 
 NAME = "pgc"
+PREPARING = LOADING * (
+    SIZE + 1
+)  # seconds: it loads one process after the other, and no decision waits for that
 T = TypeVar("T")
 MISSING, TOO_SLOW = 409, 422  # statuses by which it says so
 
@@ -65,7 +69,7 @@ class PgcService:
         return _read(answer, Checked)
 
     async def prepare(self, bundle: Bundle) -> None:
-        await self._load(bundle)
+        await self._load(bundle, PREPARING)
 
     def describe(self) -> dict[str, str]:
         return {"Rego and Datalog": self.remote.described("by a PGC service of their own")}
@@ -77,7 +81,7 @@ class PgcService:
         try:
             answer = await self._post("/ask", asking, seconds)
             if answer.status_code == MISSING:
-                await self._load(bundle)
+                await self._load(bundle, LOADING)
                 answer = await self._post("/ask", asking, seconds)
         except TimeoutError:
             raise TooSlow from None
@@ -88,9 +92,9 @@ class PgcService:
             raise Unavailable("The PGC service did not answer all that was asked.", code="engine_away")
         return said
 
-    async def _load(self, bundle: Bundle) -> None:
+    async def _load(self, bundle: Bundle, seconds: float) -> None:
         try:
-            _taken(await self._post("/bundles", bundle, LOADING))
+            _taken(await self._post("/bundles", bundle, seconds))
         except TimeoutError:
             raise Unavailable(
                 "The PGC service does not load the bundle in time.", code="engine_away"

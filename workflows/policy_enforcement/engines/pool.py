@@ -23,6 +23,7 @@ from workflows.errors import Unavailable
 from workflows.policy_enforcement.bundle import Bundle
 from workflows.policy_enforcement.engines.worker import (
     HEADER,
+    KEPT,
     Answer,
     Ask,
     Check,
@@ -141,6 +142,7 @@ class EnginePool:
         self.warm = False  # whether any process was ever of use
         self.latest: Bundle | None = None
         self.judging = asyncio.Semaphore(1)  # so that drafts and replays leave the others to decisions
+        self.preparing = asyncio.Lock()  # so that a bundle asked for twice is loaded once
 
     async def ask(self, bundle: Bundle, questions: Sequence[Question]) -> list[dict[str, Said]]:
         """What each rule says of each question. Raises TooSlow, Unavailable."""
@@ -173,12 +175,13 @@ class EnginePool:
         """Load a bundle into every process that is free, so that the next decision need not wait for it."""
         self.latest = bundle
         self._top_up()
-        for _ in range(self.free.qsize()):
-            engine = await self._taken()
-            try:
-                await self._load(engine, bundle)
-            finally:
-                self._give_back(engine)
+        async with self.preparing:
+            for _ in range(self.free.qsize()):
+                engine = await self._taken()
+                try:
+                    await self._loaded(engine, bundle)
+                finally:
+                    self._give_back(engine)
 
     def describe(self) -> dict[str, str]:
         """The engines by name, for people."""
@@ -197,8 +200,7 @@ class EnginePool:
     async def _with_bundle(self, bundle: Bundle, request: Ask, deadline: float) -> Answer:
         engine = await self._taken()
         try:
-            if bundle.revision not in engine.loaded:
-                await self._load(engine, bundle)
+            await self._loaded(engine, bundle)
             answer = await engine.call(request, deadline)
             if answer.missing:
                 await self._load(engine, bundle)
@@ -209,11 +211,16 @@ class EnginePool:
             raise Unavailable(f"The rules could not be asked: {answer.error}", code="engine_failed")
         return answer
 
+    async def _loaded(self, engine: Engine, bundle: Bundle) -> None:
+        if bundle.revision not in engine.loaded:
+            await self._load(engine, bundle)
+
     async def _load(self, engine: Engine, bundle: Bundle) -> None:
         answer = await engine.call(_load(bundle), LOADING)
         if answer.error:
             raise Unavailable(f"The bundle cannot be loaded: {answer.error}", code="bundle_failed")
-        engine.loaded.append(bundle.revision)
+        others = [revision for revision in engine.loaded if revision != bundle.revision]
+        engine.loaded = [*others, bundle.revision][-KEPT:]  # as the process itself keeps them
 
     async def _call(self, request: Check, deadline: float) -> Answer:
         engine = await self._taken()
