@@ -29,7 +29,7 @@ heads: venv
 
 # On texts that the heads never saw. With UNFAIR_TOS=FOLDER where that corpus is; without it, that exam is skipped.
 benchmark-compliance: venv
-	$(BIN)/python -m workflows.constitutional_compliance.benchmark --write
+	$(BIN)/python -m workflows.constitutional_compliance.benchmark --write $(if $(UNFAIR_TOS),--unfair-tos "$(UNFAIR_TOS)")
 
 # uv's own lock file would name the registry it used; this one does not.
 lock: venv

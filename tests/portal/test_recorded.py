@@ -13,7 +13,7 @@ from litestar import Litestar
 
 from tests.conftest import arranged
 from tests.judging import Says
-from tests.portal.api.test_compliance import submitted
+from tests.portal.api.test_compliance import all_failed, submitted
 from tests.portal.api.walk import DRAFT, POLICIES, WORKFLOWS, jump, propose, review, vote
 from tests.portal.conftest import PASSWORD, with_forms
 from workflows.kinds import Compliance
@@ -26,6 +26,7 @@ SignIn = Callable[[str], Awaitable[httpx.AsyncClient]]
 CHANGES_NOTHING = {
     "POST /policies/preview": "computes and answers",
     "POST /policies/begin": "drafts and answers",
+    "POST /policies/check": "computes and answers",
     "POST /policies/new": "fills in a form",
     "POST /api/v1/policies/synthesise": "drafts and answers",
     "POST /api/v1/policies/preview": "computes and answers",
@@ -89,6 +90,7 @@ async def test_every_route_that_acts_enters_it(walk: Walk) -> None:
     await enforcing(walk)
     await enforcing_by_forms(walk)
     await complying(walk)
+    await complying_by_forms(walk)
     await leaving(walk)
     silent = [route for route, entries in walk.recorded.items() if not entries]
     assert silent == [], "these acted without an entry"
@@ -194,6 +196,29 @@ async def complying(walk: Walk) -> None:
     route = f"POST {compliance}/validations/{{ref:str}}/override"
     sent = {"support": True, "reason": "It is needed."}
     await walk.take(route, farah, f"{compliance}/validations/{name}/override", json=sent)
+
+
+async def complying_by_forms(walk: Walk) -> None:
+    ada, chidi, farah, jon = [await walk.as_persona(name) for name in ("ada", "chidi", "farah", "jon")]
+    await walk.take("POST /compliance/try", ada, "/compliance/try", data={"text": "Notes are published."})
+    route = "POST /policies/{ref:str}/compliance"
+    ref = await submitted(walk.app, Says())
+    own = f"/policies/{ref}/compliance"
+    await walk.take(f"{route}/tier", chidi, f"{own}/tier", data={"strategy": "human_review"})
+    ref = await submitted(walk.app, Says(Compliance.REQUIRES_REVIEW))
+    own = f"/policies/{ref}/compliance"
+    question = (await ada.get(f"/api/v1{own}")).json()["question"]
+    decider = await walk.as_persona(question["asked"][0]["username"])
+    sent = {"question": question["id"], "answer": "non_compliant", "reason": "It closes early."}
+    await walk.take(f"{route}/answer", decider, f"{own}/answer", data=sent)
+    name = (await ada.get(f"/api/v1{own}")).json()["standing"]["validation"]
+    sent = {"validation": name, "support": "true", "reason": "It is needed."}
+    await walk.take(f"{route}/override", farah, f"{own}/override", data=sent)
+    ref = await submitted(walk.app, Says())
+    own = f"/policies/{ref}/compliance"
+    name = (await ada.get(f"/api/v1{own}")).json()["newest"]["ref"]
+    await all_failed(walk.app)
+    await walk.take(f"{route}/again", jon, f"{own}/again", data={"validation": name})
 
 
 async def enforcing(walk: Walk) -> None:

@@ -38,7 +38,7 @@ from workflows.constitutional_compliance.measured import (
 from workflows.ports import Embedder, Vectors
 
 PROJECT = Path(__file__).parents[2]
-FOLDER = Path(os.environ.get("UNFAIR_TOS", PROJECT.parent / "shared" / "data" / "unfair_tos"))
+FOLDER = PROJECT.parent / "shared" / "data" / "unfair_tos"
 UNFAIR_LABELS = ("LTD", "TER", "CH", "CR", "USE", "LAW", "J", "A")
 POLICY_CLAUSES = 25  # about 500 words
 REPEATS = 40

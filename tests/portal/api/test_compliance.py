@@ -334,14 +334,19 @@ async def test_what_failed_is_judged_again_by_operators(app: Litestar, api: Any,
     jon = await api("jon")
     is_problem(await jon.post(path), 409, "not_failed")
     is_problem(await jon.post(f"{COMPLIANCE}/validations/VAL-2026-0099/again"), 404, "no_validation")
+    await all_failed(app)
+    made = await jon.post(path)
+    assert (made.status_code, made.json()["validation"]) == (202, "VAL-2026-0002")
+
+
+async def all_failed(app: Litestar) -> None:
+    """As if no validation could be made, for a technical reason."""
     async with app.state.services.engine.begin() as connection:
         await connection.exec_driver_sql("SET LOCAL audit.migrating = 'on'")
         await connection.exec_driver_sql(
             "UPDATE workflow SET status = 'failed' WHERE workflow_type = 'constitutional_compliance'"
         )
         await arranged(connection)
-    made = await jon.post(path)
-    assert (made.status_code, made.json()["validation"]) == (202, "VAL-2026-0002")
 
 
 async def test_what_is_not_there(client: Any, api: Any) -> None:
