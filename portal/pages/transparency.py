@@ -17,7 +17,7 @@ from portal.pages.forms import form
 from portal.pages.refusals import attempt
 from portal.pages.render import page, see_other
 from portal.periods import span
-from portal.reports import counts, shown, to_csv, to_pdf
+from portal.reports import counts, shown, to_csv
 from portal.services import services
 from workflows.audit_transparency.reports import making, public_figures, queries
 from workflows.audit_transparency.reports.queries import ReportView
@@ -141,6 +141,8 @@ async def _csv(request: Request, _: AsyncConnection, view: ReportView) -> bytes:
 
 
 async def _pdf(request: Request, connection: AsyncConnection, view: ReportView) -> bytes:
+    from portal.report_pdf import to_pdf
+
     name = (
         await connection.execute(sa.select(organisation.c.name))
     ).scalar_one_or_none() or "Governance portal"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -106,6 +105,8 @@ def _weights(breaks: Booleans, natural: Booleans) -> Floats:
 
 
 def _platt(scores: Floats, breaks: Booleans, weights: Floats) -> tuple[float, float]:
+    from sklearn.linear_model import LogisticRegression  # only who fits has to wait for it
+
     used = weights > 0
     if len(np.unique(breaks[used])) < 2:
         return NO_SLOPE

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.preprocessing import normalize
+
+if TYPE_CHECKING:
+    from scipy import sparse
+    from sklearn.feature_extraction.text import CountVectorizer
 
 ANALYSERS = {
     # Punctuation is a token: “members, who …” and “members who …” are not the same people.
@@ -57,10 +59,15 @@ class Counts(msgspec.Struct, frozen=True):
 
 def weigh(counts: sparse.csr_matrix, rarity: npt.NDArray[np.float32]) -> sparse.csr_matrix:
     """TF-IDF with damped counts, in rows of length one: the product of two rows is the likeness of their texts."""
+    from sklearn.preprocessing import normalize
+
     rows = counts.astype(np.float64)
     rows.data = 1.0 + np.log(rows.data)
     return normalize(rows.multiply(rarity).tocsr())
 
 
 def _counter(analyser: str, **options: object) -> CountVectorizer:
+    # Takes seconds to import, which most processes of a portal need not wait for: they judge nothing.
+    from sklearn.feature_extraction.text import CountVectorizer
+
     return CountVectorizer(analyzer=analyser, **ANALYSERS[analyser], **options)

@@ -12,18 +12,19 @@ import zlib
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
-import scipy.linalg
-from scipy import sparse
 
 from workflows.constitutional_compliance.calibration import Booleans, Calibration, Floats, Integers, calibrate
 from workflows.constitutional_compliance.corpus import LabelledClause, corpus_sha256
 from workflows.constitutional_compliance.features import ANALYSERS, Counts, Grams, weigh
 from workflows.errors import Conflict
 from workflows.ports import Embedder, Vectors
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 FORMAT = 1
 PARTS = 6  # of the policies, for cross-validation
@@ -317,6 +318,8 @@ def _out_of_part(counts: list[Counts], vectors: Vectors, breaks: Booleans, parts
 
 def _learn(counts: list[Counts], vectors: Vectors, breaks: Booleans, chosen: Booleans) -> _Model:
     """From the chosen clauses alone."""
+    import scipy.linalg  # only who fits has to wait for it
+
     centre = vectors[chosen].mean(axis=0)
     placed = _centred(vectors[chosen], centre)
     kernel = 1.0 + _likeness(placed, placed)

@@ -12,7 +12,6 @@ from functools import lru_cache
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from workflows.constitution.document import Constitution
 from workflows.constitution.principles import Principle
@@ -51,6 +50,10 @@ class Neighbours:
 
     def _calibrate(self) -> None:
         """By Platt scaling, one for all principles, on whole policies: each clause seen from all policies but its own."""
+        from sklearn.linear_model import (
+            LogisticRegression,  # takes seconds; processes that judge nothing need it not
+        )
+
         whole = np.array([clause.principle is None for clause in self.clauses])
         seen = np.flatnonzero(whole) if self.breaks[whole].any() else np.arange(len(self.clauses))
         policies = np.array([clause.policy for clause in self.clauses])
