@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
 
 from portal.auth.tokens import service_token
-from portal.settings import VARIABLES
 from portal.telemetry import Metrics
-from tests.e2e.running import ROOT, free_port
+from tests.portal.a_service import Service, serving
 from tests.portal.conftest import SECRET
 from workflows.constitution.document import load
 from workflows.constitutional_compliance.analysis import LocalJudge
@@ -39,46 +34,10 @@ HARMLESS = Subject(
 HARMFUL = Subject("Ballots", "A ballot is open for two days. The quorum of a ballot is five per cent.")
 
 
-class Service:
-    """`python -m portal --service ac`, to be started and killed."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-        self.environment = kept | {
-            "AC_SERVICE_URL": self.url,
-            "JWT_SECRET": SECRET,
-            "DATA_DIR": str(data_dir),
-        }
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "portal", "--service", "ac"], cwd=ROOT, env=self.environment
-        )
-        deadline = time.monotonic() + 120
-        while not self.ready():
-            assert time.monotonic() < deadline and self.process.poll() is None
-            time.sleep(0.2)
-
-    def ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=60).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def send(self, number: int) -> None:
-        self.process.send_signal(number)
-        if number == signal.SIGKILL:
-            self.process.wait()
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("ac"))
-    service.start()
-    yield service
-    service.process.terminate()
-    assert service.process.wait(20) == 0
+    with serving("ac", tmp_path_factory.mktemp("ac")) as service:
+        yield service
 
 
 class Refitted(NoHeads):

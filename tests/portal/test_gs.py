@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -17,9 +12,9 @@ import pytest
 from litestar import Litestar
 
 from portal.auth.tokens import service_token
-from portal.settings import VARIABLES, Settings
+from portal.settings import Settings
 from tests.chat_completions import Server, answering
-from tests.e2e.running import ROOT, free_port
+from tests.portal.a_service import Service, serving
 from tests.portal.api.walk import POLICIES, is_problem
 from tests.portal.conftest import SECRET
 from tests.workflows.synthesis.test_writing import ANSWER
@@ -40,38 +35,6 @@ ANALYSERS = (
 )
 
 
-class Service:
-    """`python -m portal --service gs`, to be started and killed."""
-
-    def __init__(self, data_dir: Path, models: str) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-        self.environment = kept | {
-            "GS_SERVICE_URL": self.url,
-            "JWT_SECRET": SECRET,
-            "DATA_DIR": str(data_dir),
-            "LANGUAGE_MODELS": models,
-        }
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "portal", "--service", "gs"], cwd=ROOT, env=self.environment
-        )
-        deadline = time.monotonic() + 120
-        while not self.ready():
-            assert time.monotonic() < deadline and self.process.poll() is None
-            time.sleep(0.1)
-
-    def ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def metrics(self) -> str:
-        return httpx.get(f"{self.url}/metrics").text
-
-
 @pytest.fixture(scope="module")
 def model() -> Iterator[Server]:
     with answering("no", json.dumps(ANSWER)) as server:
@@ -80,11 +43,9 @@ def model() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, model: Server) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("gs"), f"writer={model.url}|some/model:7b")
-    service.start()
-    yield service
-    service.process.terminate()
-    assert service.process.wait(30) == 0
+    models = f"writer={model.url}|some/model:7b"
+    with serving("gs", tmp_path_factory.mktemp("gs"), LANGUAGE_MODELS=models) as service:
+        yield service
 
 
 @pytest.fixture

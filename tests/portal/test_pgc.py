@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -17,8 +13,8 @@ import pytest
 from litestar import Litestar
 
 from portal.auth.tokens import service_token
-from portal.settings import VARIABLES, Settings, SettingsError
-from tests.e2e.running import ROOT, free_port
+from portal.settings import Settings, SettingsError
+from tests.portal.a_service import Service, serving
 from tests.portal.conftest import SECRET
 from tests.portal.enforcing import DECIDE, SignIn, in_force
 from tests.workflows.enforcement.conftest import grant
@@ -26,49 +22,10 @@ from workflows.policy_enforcement.engines.pgc import Asking, PgcService
 from workflows.policy_enforcement.engines.worker import Check
 
 
-class Service:
-    """`python -m portal --service pgc`, to be started and killed."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.url = f"http://127.0.0.1:{free_port()}"
-        kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-        self.environment = kept | {
-            "PGC_SERVICE_URL": self.url,
-            "JWT_SECRET": SECRET,
-            "DATA_DIR": str(data_dir),
-        }
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "portal", "--service", "pgc"], cwd=ROOT, env=self.environment
-        )
-        deadline = time.monotonic() + 60
-        while not self.ready():
-            assert time.monotonic() < deadline and self.process.poll() is None
-            time.sleep(0.1)
-
-    def ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def metrics(self) -> str:
-        return httpx.get(f"{self.url}/metrics").text
-
-    def send(self, number: int) -> None:
-        self.process.send_signal(number)
-        if number == signal.SIGKILL:
-            self.process.wait()
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    service = Service(tmp_path_factory.mktemp("pgc"))
-    service.start()
-    yield service
-    service.process.terminate()
-    assert service.process.wait(20) == 0
+    with serving("pgc", tmp_path_factory.mktemp("pgc")) as service:
+        yield service
 
 
 @pytest.fixture
