@@ -22,7 +22,10 @@ def portal(start: Starting, place: Path) -> Iterator[Portal]:
     changed.write_bytes(load().body.replace(b"makes its rules together", b"makes its rules  together", 1))
     assert changed.stat().st_size == len(load().body) + 1
     with start(CONSTITUTION_FILE=str(changed)) as portal:
-        wait_until(lambda: portal.get("/api/v1/chain")["matches"] is not False, "nobody has compared")
+        wait_until(
+            lambda: portal.get("/api/v1/chain")["reason_code"] != "constitution_hash_differs",
+            "nobody has compared",
+        )
         yield portal
 
 
