@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +46,7 @@ class House:
         self.port, self.localnet_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._tokens: dict[str, str] = {}
+        self.numbers = count(1)
 
     # Processes
 
@@ -218,15 +220,19 @@ class House:
 
     # A policy's way
 
-    def proposed(self, title: str, **changes: Any) -> dict[str, Any]:
-        """A policy of low risk whose ballot is open: the workflow that its author was answered with."""
+    def proposed(self, why: str) -> dict[str, Any]:
+        """A policy of low risk whose ballot is open: the workflow that its author was answered with.
+
+        `why` it is wanted stands in its summary, which is not judged: what the house goes through sounds like breaches.
+        """
+        number = next(self.numbers)
         draft = {
-            "title": title,
-            "summary": "The notice at the door says “Wendesday”.",
-            "text": f"The notice is corrected to say “Wednesday”.\n\n{title}.\n",
+            "title": f"The notice on floor {number}",
+            "summary": f"The notice at the door says “Wendesday”. {why}.",
+            "text": f"The notice on floor {number} is corrected to say “Wednesday”.\n",
             "category": "governance",
         }
-        workflow = self.done("chidi", "/api/v1/workflows/policy-creation", draft | changes)
+        workflow = self.done("chidi", "/api/v1/workflows/policy-creation", draft)
         self.complies(workflow["policy"]["ref"])
         body = {"decision": "approve", "reason": "It is clear.", "version_sha256": _version(workflow)}
         decided = self.done("dana", workflow["links"]["approve"], body)
@@ -237,9 +243,9 @@ class House:
         """The worker has judged it, and people have where it asked them."""
         settle_from_outside(lambda path: self.get(path).json(), self.done, ref)
 
-    def voted(self, title: str) -> str:
+    def voted(self, why: str) -> str:
         """The reference of a policy that will pass when its ballot closes."""
-        workflow = self.proposed(title)
+        workflow = self.proposed(why)
         for who in ("ada", "ben", "lea", "farah", "gita"):
             self.done(who, votes_path(workflow), vote(workflow, "for"))
         return workflow["policy"]["ref"]
