@@ -22,6 +22,10 @@ from workflows.roles import Actor, Reason, Verdict, may_comment, may_edit, may_r
 
 WAS_ENACTED = {PolicyState.ENACTED, PolicyState.SUSPENDED}
 COMPLYING = "if the text complies with the constitution"  # § 4.11
+STOPPED = (
+    "It was found not to comply with the constitution, so no ballot opens on this version (§ 4.11). Its author may amend or "
+    "withdraw it, and the council may override the finding: the reasons stand under Compliance."
+)
 # This many unchanged lines stay around a change; longer runs are folded.
 DIFF_CONTEXT = 3
 
@@ -175,6 +179,8 @@ def _stage_details(policy: PolicyView, now: datetime) -> list[str | None]:
 def what_next(policy: PolicyView, now: datetime) -> Next:
     """What happens next, and when: the sentence under the stages."""
     days = policy.rules.voting_days.value
+    if policy.stopped and policy.state in (PolicyState.IN_REVIEW, PolicyState.PUBLIC_COMMENT):
+        return Next(STOPPED)
     match policy.state:
         case PolicyState.DRAFT:
             return Next("This is a draft. Nothing happens until its author submits it for review.")

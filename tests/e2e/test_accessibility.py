@@ -89,7 +89,9 @@ def check(page: Page, framed: bool = True) -> None:
     page.evaluate(AXE)
     assert not violations(page, {"runOnly": STANDARDS})
     page.emulate_media(color_scheme="dark")
-    page.evaluate("Promise.allSettled(document.getAnimations().map(each => each.finished))")  # colours fade over
+    page.evaluate(
+        "Promise.allSettled(document.getAnimations().map(each => each.finished))"
+    )  # colours fade over
     assert not violations(page, {"runOnly": ["color-contrast", "link-in-text-block"]})
     page.set_viewport_size({"width": NARROW, "height": 640})
     assert not beyond_the_edge(page)

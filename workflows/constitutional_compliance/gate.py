@@ -19,6 +19,7 @@ from workflows.storage.unit import Unit
 
 _v, _q = validation.c, compliance_question.c
 _JUDGED = validation.outerjoin(compliance_question, _q.validation_id == _v.id)
+Under = str | sa.ColumnElement[str]  # the hash of a constitution
 _DECIDED_AT = sa.func.greatest(_v.overridden_at, _q.decided_at)
 
 
@@ -54,19 +55,35 @@ def may_open(constitution_sha256: str) -> sa.ColumnElement[bool]:
     return _stands(constitution_sha256) == Compliance.COMPLIANT
 
 
-def is_stopped(constitution_sha256: str) -> sa.ColumnElement[bool]:
+def is_stopped(constitution_sha256: Under) -> sa.ColumnElement[bool]:
     """Of a policy: whether its standing version was found not to comply, and the council did not override that."""
     return _stands(constitution_sha256) == Compliance.NON_COMPLIANT
 
 
-def _stands(constitution_sha256: str) -> sa.ColumnElement[Any]:
+def last_judged_under() -> sa.ColumnElement[str]:
+    """Of a policy: the hash of the constitution that its standing version was last held against."""
+    judged = validation.alias("last_judged").c
+    query = (
+        sa.select(judged.constitution_sha256)
+        .where(
+            judged.policy_id == policy.c.id,
+            judged.version == policy.c.current_version,
+            judged.cause != ValidationCause.REQUESTED,
+        )
+        .order_by(judged.created_at.desc(), judged.id.desc())
+        .limit(1)
+    )
+    return query.correlate(policy).scalar_subquery()
+
+
+def _stands(constitution_sha256: Under) -> sa.ColumnElement[Any]:
     said = sa.case((_v.overridden_at.is_not(None), Compliance.COMPLIANT), else_=_q.answer)
     people = _one(sa.select(said), constitution_sha256, by_people=True)
     machine = _one(sa.select(_v.verdict), constitution_sha256, by_people=False)
     return sa.func.coalesce(people.scalar_subquery(), machine.scalar_subquery())
 
 
-def _one(query: sa.Select[Any], constitution_sha256: str, *, by_people: bool) -> sa.Select[Any]:
+def _one(query: sa.Select[Any], constitution_sha256: Under, *, by_people: bool) -> sa.Select[Any]:
     """The validation of a policy's standing version that counts, of those that people decided or of all at its tier."""
     tier = (
         sa.select(policy_version.c.strategy)

@@ -123,6 +123,7 @@ async def policy(connection: AsyncConnection, figures: Figures, ref: str) -> Pol
             *(t.policy.c[name].label(f"policy_{name}") for name in t.policy.columns.keys()),  # noqa: SIM118
             *(t.ballot.c[name].label(f"ballot_{name}") for name in BallotSummary.__struct_fields__),
             _decisions().label("decisions"),
+            compliance_gate.is_stopped(compliance_gate.last_judged_under()).label("stopped"),
         )
         .select_from(t.policy)
         .join(t.policy_version, standing)
@@ -146,6 +147,7 @@ async def policy(connection: AsyncConnection, figures: Figures, ref: str) -> Pol
         risk=_risk(row, row["policy_requested_strategy"]),
         rules=applicable(figures, strategy, row["policy_emergency"]),
         review=review_progress(figures.tier(strategy), row["author_id"], given),
+        stopped=bool(row["stopped"]),
         anchors=await _anchors_of(connection, row["policy_id"]),
         ballot=_ballot_summary(row),
     )

@@ -443,6 +443,7 @@ class PolicyView(View):
     risk: Risk
     rules: Rules
     review: ReviewProgress
+    stopped: bool  # found not to comply with the constitution (§ 4.11)
     workflow_id: UUID
     revision: int
     state_reason: str | None

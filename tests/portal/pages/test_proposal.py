@@ -73,6 +73,7 @@ def policy(state: PolicyState, **changes: Any) -> PolicyView:
         risk=Risk(level=RiskLevel.MEDIUM, assessed=strategy, requested=None, strategy=strategy, evidence=[]),
         rules=applicable(FIGURES, strategy, False),
         review=review_progress(FIGURES.tier(strategy), AUTHOR.id, []),
+        stopped=False,
         workflow_id=uuid4(),
         revision=1,
         state_reason=None,
@@ -111,6 +112,13 @@ def test_each_state_has_a_sentence_five_steps_and_its_tabs(state: PolicyState, b
 def test_a_rejection_by_a_reviewer_and_one_by_vote_are_told_apart():
     assert "reviewer rejected" in proposal.what_next(policy(PolicyState.REJECTED), NOW).text
     assert "members did not pass" in proposal.what_next(policy(PolicyState.REJECTED, ballot=CLOSED), NOW).text
+
+
+def test_what_was_stopped_is_not_said_to_come_to_a_ballot():
+    for state in (PolicyState.IN_REVIEW, PolicyState.PUBLIC_COMMENT):
+        assert "no ballot opens" in proposal.what_next(policy(state, stopped=True), NOW).text
+    # What is in force stays so, whatever a machine finds later.
+    assert "in force" in proposal.what_next(policy(PolicyState.ENACTED, stopped=True), NOW).text
 
 
 lines = st.lists(st.sampled_from(["a", "b b", "c c c", "", "d"]), max_size=25)

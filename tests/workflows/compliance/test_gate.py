@@ -98,10 +98,12 @@ async def test_what_does_not_comply_comes_to_no_ballot_until_it_is_amended(assem
     found = await view(a, ref)
     assert (found.standing.state, found.standing.may_open) == ("non_compliant", False)
     assert "§ 4.11" in found.standing.why
+    assert (await policy_queries.policy(a.connection, a.figures, ref)).stopped
     assert [item.ref for item in (await queries.queue(a.connection, a.now)).blocked] == [found.newest.ref]
     await drafts.amend(a.unit(a.author), a.figures, ref, a.draft(text="Notes stay up for good.\n"))
     await a.approve(ref)
     assert await a.state(ref) == "voting"
+    assert not (await policy_queries.policy(a.connection, a.figures, ref)).stopped
 
 
 async def test_a_judgement_under_another_constitution_opens_nothing(assembly: Any) -> None:
