@@ -85,6 +85,7 @@ def test_a_text_is_tried_by_keyboard(v: Visitor) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#tried")).to_contain_text("Findings by principle")
     expect(page.locator("#tried")).to_be_focused()
+    expect(page.locator("main")).to_have_count(1)
     tab_to(v, "Finding 1")
     page.keyboard.press("Enter")
     expect(page.locator("#finding-1")).to_be_in_viewport()
