@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -99,6 +100,14 @@ class Visitor:
 
     def sees(self, text: str | re.Pattern[str], within: Locator | None = None) -> None:
         expect(within or self.page.locator("main")).to_contain_text(text)
+
+    def comes_to_see(self, text: str, seconds: float = 120) -> None:
+        """What a worker brings about: on a busy machine, or where no script follows, the page is asked for again."""
+        deadline = time.monotonic() + seconds
+        while text not in self.page.locator("main").inner_text() and time.monotonic() < deadline:
+            time.sleep(0.5)
+            self.page.reload()
+        self.sees(text)
 
     def told(self, text: str | re.Pattern[str]) -> None:
         """The notice about what this person has just done."""

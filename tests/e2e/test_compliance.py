@@ -83,7 +83,8 @@ def test_a_text_is_tried_by_keyboard(v: Visitor) -> None:
     page.keyboard.type(BREACH)
     tab_to(v, "Hold it against the constitution")
     page.keyboard.press("Enter")
-    expect(page.locator("#tried")).to_contain_text("Findings by principle")
+    # The first judgement of a process waits for what it imports.
+    expect(page.locator("#tried")).to_contain_text("Findings by principle", timeout=60_000)
     expect(page.locator("#tried")).to_be_focused()
     expect(page.locator("main")).to_have_count(1)
     tab_to(v, "Finding 1")
@@ -101,6 +102,6 @@ def test_a_draft_is_checked_without_being_kept(v: Visitor) -> None:
     page.get_by_label("Text", exact=True).fill(BREACH)
     page.get_by_label("Governance", exact=True).check()
     v.press("Check against the constitution")
-    v.sees("Nothing of this is kept", page.locator("#checked"))
+    expect(page.locator("#checked")).to_contain_text("Nothing of this is kept", timeout=60_000)
     expect(page.locator("#checked mark").first).to_contain_text("whose vote counts twice")
     assert page.get_by_label("Text", exact=True).input_value() == BREACH

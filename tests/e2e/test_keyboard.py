@@ -112,7 +112,8 @@ def test_from_signing_in_to_a_vote(v: Visitor, portal: Portal) -> None:
     page.keyboard.press("Space")
     write(v, "Why?", "Short, and it helps.")
     follow(v, "Send the review", "submit")
-    v.sees("Members are voting")
+    v.told("Your approval is recorded")
+    v.comes_to_see("Members are voting")
 
     sign_in(v, "ada")
     follow(v, "Votes")

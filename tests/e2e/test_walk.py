@@ -166,7 +166,7 @@ def wait_for_the_ballot(v: Visitor, ref: str) -> None:
     page = v.goto(f"/policies/{ref}")
     v.sees("The review is complete. When the comment period is over, the ballot opens by itself")
     v.move_clock("P1D")
-    v.sees("Members are voting")
+    v.comes_to_see("Members are voting")
     assert v.path == f"/policies/{ref}"
     expect(page.locator(".tabs")).to_contain_text("Ballot")
 
