@@ -15,7 +15,9 @@
     const request = event.detail.requestConfig;
     if (!request || request.verb === "get" || request.triggeringEvent?.type === "live") return; // never take the focus from a reader
     const target = event.detail.target;
-    const answer = target?.id === "notices" ? target : event.detail.elt.querySelector?.(".error-summary, [data-focus]");
+    const came = event.detail.elt;
+    const within = () => (came.matches?.("[data-focus]") ? came : came.querySelector?.(".error-summary, [data-focus]"));
+    const answer = target?.id === "notices" ? target : within();
     if (!answer) return;
     if (!answer.hasAttribute("tabindex")) answer.tabIndex = -1;
     answer.focus();

@@ -135,9 +135,10 @@ async def by_size(size: int, people: int) -> list[list[str]]:
 
     pool = EnginePool()
     rulebook = Rulebook(pool, None)  # type: ignore[arg-type] – asked with a bundle, it opens no transaction
-    began = time.perf_counter()
     await rulebook.said(bundle, asked[:1])
-    await asyncio.sleep(3 * (time.perf_counter() - began))  # the others load it, too
+    async with asyncio.timeout(GIVEN_UP):  # the others load it, too, and are free when they have
+        while pool.free.qsize() <= pool.size:
+            await asyncio.sleep(0.1)
     found = [await asking(rulebook, bundle, asked, clients) for clients in (1, 8)]
     following = [bundle_of(size + 1, people), bundle_of(size, people + 1)]
     here = [await until_decided(rulebook, each, asked[:1]) for each in following]
