@@ -139,16 +139,8 @@ async def _frame_row(request: Request, actor: Actor | None) -> dict[str, Any]:
     held = request.app.state.services
     try:
         async with held.engine.connect() as connection:
-            row = (
-                (
-                    await connection.execute(
-                        _frame_query(actor, held.settings.in_demo, held.constitution.sha256)
-                    )
-                )
-                .mappings()
-                .one()
-            )
-            return dict(row)
+            query = _frame_query(actor, held.settings.in_demo, held.constitution.sha256)
+            return dict((await connection.execute(query)).mappings().one())
     except (SQLAlchemyError, OSError, TimeoutError, Unavailable) as error:
         log.warning("frame_without_database", error=repr(error))
         return {**NOTHING, "now": datetime.now(UTC), "waiting": 0}

@@ -141,12 +141,16 @@ async def _csv(request: Request, _: AsyncConnection, view: ReportView) -> bytes:
 
 
 async def _pdf(request: Request, connection: AsyncConnection, view: ReportView) -> bytes:
-    from portal.report_pdf import to_pdf
-
     name = (
         await connection.execute(sa.select(organisation.c.name))
     ).scalar_one_or_none() or "Governance portal"
-    return await run_sync(to_pdf, view, name, _base(request))
+    return await run_sync(_drawn, view, name, _base(request))
+
+
+def _drawn(view: ReportView, organisation: str, base: str) -> bytes:
+    from portal.report_pdf import to_pdf  # in the thread, for it takes its time to import
+
+    return to_pdf(view, organisation, base)
 
 
 MEDIA = {

@@ -27,9 +27,8 @@ from workflows.policy_enforcement.engines.worker import Check, Question
 from workflows.policy_enforcement.says import Checked, Problem, Said
 
 NAME = "pgc"
-PREPARING = LOADING * (
-    SIZE + 1
-)  # seconds: it loads one process after the other, and no decision waits for that
+# Seconds: it loads one process after the other, and no decision waits for that.
+PREPARING = LOADING * (SIZE + 1)
 T = TypeVar("T")
 MISSING, TOO_SLOW = 409, 422  # statuses by which it says so
 
