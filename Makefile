@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.requirements.sha256
 UV := uv==0.13.9
 
-.PHONY: run test lint program heads benchmark-compliance lock venv
+.PHONY: run test lint program heads reader fitting benchmark-compliance lock venv
 
 run: venv
 	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(BIN)/python -m portal
@@ -29,8 +29,17 @@ program: venv
 heads: venv
 	$(BIN)/python -m workflows.constitutional_compliance.training
 
-# On texts that the heads never saw. With UNFAIR_TOS=FOLDER where that corpus is; without it, that exam is skipped.
-benchmark-compliance: venv
+# Trains the shipped reader anew, which takes an hour of one core; then fit heads.
+reader: fitting
+	$(BIN)/python -m workflows.constitutional_compliance.reader_training
+
+# What training needs and nothing else does: PyTorch.
+fitting: venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.fit.txt
+
+# On texts that the heads never saw. With UNFAIR_TOS=FOLDER where that corpus is; without it, that exam is skipped. Its
+# first run trains a reader for that corpus, which takes an hour of one core.
+benchmark-compliance: fitting
 	$(BIN)/python -m workflows.constitutional_compliance.benchmark --write $(if $(UNFAIR_TOS),--unfair-tos "$(UNFAIR_TOS)")
 
 # uv's own lock file would name the registry it used; this one does not.

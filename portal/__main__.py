@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from portal.settings import Settings, SettingsError
+from workflows.errors import GovernanceError
 
 if TYPE_CHECKING:
     from litestar import Litestar
+
+WARM_AFTER = 10.0  # seconds; what is asked of it right after the start comes first
 
 
 def main(arguments: list[str]) -> None:
@@ -67,8 +71,10 @@ def web(settings: Settings) -> None:
     from portal.keys import with_jwt_secret
 
     _insist(settings)
+    app = create_app(with_jwt_secret(settings))
+    _warmed(app)
     _serve(
-        create_app(with_jwt_secret(settings)),
+        app,
         settings,
         settings.port,
         ws="websockets-sansio",
@@ -100,6 +106,24 @@ def gs(settings: Settings) -> None:
     from portal.keys import with_jwt_secret
 
     _serve(create_service(with_jwt_secret(settings)), settings, port_of(settings))
+
+
+def _warmed(app: Litestar) -> None:
+    """Have it load, once it serves, what its first judgement would otherwise wait seconds for."""
+
+    async def warm() -> None:
+        await asyncio.sleep(WARM_AFTER)
+        with suppress(GovernanceError):  # whoever has a text judged is told
+            await app.state.services.judge.warm()
+
+    async def begin() -> None:
+        app.state.warming = asyncio.create_task(warm())
+
+    async def end() -> None:
+        app.state.warming.cancel()
+
+    app.on_startup.append(begin)
+    app.on_shutdown.append(end)
 
 
 def _serve(app: Litestar, settings: Settings, port: int, **options: Any) -> None:

@@ -23,6 +23,7 @@ from workflows.constitutional_compliance.embedding import packaged
 from workflows.constitutional_compliance.findings import Result, Subject
 from workflows.constitutional_compliance.heads import shipped_heads
 from workflows.constitutional_compliance.models import Models
+from workflows.constitutional_compliance.reader import shipped_reader
 from workflows.constitutional_compliance.reading import Reading, read
 from workflows.kinds import Compliance
 
@@ -152,7 +153,7 @@ async def test_by_layer(
     subject = Subject("A policy", policy(0))
     reading: Reading = read(subject)
     texts = [place.text for place in reading.legible]
-    vectors = packaged().embed(texts)
+    vectors, readings = packaged().embed(texts), shipped_reader().embed(texts)
 
     def rules(_: int) -> None:
         for text in texts:
@@ -163,7 +164,8 @@ async def test_by_layer(
         "cutting into passages": lambda _: read(subject),
         "rules (structural)": rules,
         "embedding": lambda turn: packaged().embed([f"{text} {turn}" for text in texts]),
-        "heads (classifier)": lambda _: heads.judge(texts, vectors),
+        "reader, of what was just embedded": lambda _: shipped_reader().embed(texts),
+        "heads (classifier)": lambda _: heads.judge(texts, vectors, readings),
         "evidence of one finding": lambda _: heads.evidence(texts[0], vectors[0], heads.principles[0]),
         "neighbours (semantic)": lambda _: neighbours.ratios(heads.placed(vectors)),
     }

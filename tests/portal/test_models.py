@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
+import msgspec
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -23,8 +24,9 @@ from workflows.constitutional_compliance.corpus import LabelledClause, shipped_f
 from workflows.constitutional_compliance.embedding import packaged
 from workflows.constitutional_compliance.embeddings import Embeddings, Stored
 from workflows.constitutional_compliance.findings import Result, Subject
-from workflows.constitutional_compliance.heads import Heads, fit
+from workflows.constitutional_compliance.heads import Heads, fit, shipped_heads
 from workflows.constitutional_compliance.models import WORDS, Models, StoredHeads
+from workflows.constitutional_compliance.reader import Reader, shipped_reader
 from workflows.errors import Unavailable
 from workflows.storage.tables import classifier, classifier_active, embedding
 from workflows.storage.unit import Unit
@@ -207,6 +209,34 @@ async def test_heads_fitted_again_take_the_place_of_those_shipped(units: Units) 
     await keep(units, packaged().name, heads)
     assert await judge.basis(CONSTITUTION) != before
     assert heads.sha256[:12] in by_name(await judged(judge))["classifier"].model
+
+
+async def test_heads_that_count_on_a_reader_of_before_give_way_to_those_shipped(units: Units) -> None:
+    before = Reader(msgspec.structs.replace(shipped_reader()._trained, corpus_sha256="0" * 64), packaged())
+    vectors = packaged().embed([clause.text for clause in few()])
+    heads = fit(few(), packaged(), vectors=vectors, reader=before)
+    await keep(units, packaged().name, heads)
+    judge = LocalJudge(Models((), StoredHeads(units)))
+    told = by_name(await judged(judge))["classifier"]
+    assert shipped_heads(packaged()).sha256[:12] in told.model
+    assert f"its heads {heads.sha256[:12]} count on a reader of before" in told.why
+    assert await judge.basis(CONSTITUTION) == await LocalJudge(Models()).basis(CONSTITUTION)
+
+
+async def test_heads_of_an_endpoint_count_on_the_reader_too(
+    endpoint: EmbeddingEndpoint, units: Units
+) -> None:
+    vectors = packaged().embed([clause.text for clause in few()])
+    heads = fit(few(), endpoint, vectors=vectors, reader=shipped_reader())
+    await keep(units, endpoint.name, heads)
+    judge = LocalJudge(Models([endpoint], StoredHeads(units), Stored(units)))
+    told = by_name(await judged(judge))["classifier"]
+    assert f"on test/model and reader@{shipped_reader().model_sha256[:12]}" in told.model
+    async with units() as unit:  # what the reader said is kept as vectors are
+        kept = await unit.connection.execute(
+            sa.select(embedding.c.vector).where(embedding.c.model_sha256 == shipped_reader().model_sha256)
+        )
+        assert {len(row[0]) for row in kept} == {4 * len(shipped_reader().principles)}
 
 
 async def test_heads_that_are_not_what_they_are_named_are_not_used(units: Units) -> None:

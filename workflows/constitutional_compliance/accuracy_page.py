@@ -50,7 +50,7 @@ def _head(measured: Measured) -> Iterator[str]:
     yield ""
     yield (
         f"A policy of {speed.words} words takes {speed.p50_ms:.0f} ms (p95 {speed.p95_ms:.0f} ms) on one thread, warm, of which "
-        f"the heads take {speed.judging_p50_ms:.0f} ms and the embedder the rest; the machine's load was {speed.load}."
+        f"the heads take {speed.judging_p50_ms:.0f} ms and embedder and reader the rest; the machine's load was {speed.load}."
     )
     yield ""
 
@@ -94,7 +94,10 @@ def _exam(exam: Exam) -> Iterator[str]:
     yield ""
     yield (
         "Right, of the share of clauses that they are surest of: "
-        + ", ".join(f"{point.share:.0%}: {point.accuracy:.1f} %" for point in report.risk_coverage[1::2])
+        + ", ".join(
+            f"{point.share:.0%}: {point.accuracy:.1f} % ({point.low:.1f}–{point.high:.1f})"
+            for point in report.risk_coverage[1::2]
+        )
         + "."
     )
     yield ""
@@ -106,7 +109,10 @@ def _exam(exam: Exam) -> Iterator[str]:
 
 
 def _basis(exam: Exam) -> str:
-    return "words alone" if exam.embedder is None else f"words and {exam.embedder}"
+    if exam.embedder is None:
+        return "words alone"
+    reader = f", reader {exam.reader_sha256[:12]}" if exam.reader_sha256 else ""
+    return f"words and {exam.embedder}{reader}"
 
 
 def _figure(figure: Figure) -> str:

@@ -38,7 +38,7 @@ from workflows.policy_enforcement.rulebook import Engine, Rulebook
 from workflows.policy_enforcement.rules import Conflict
 from workflows.ports import LanguageModel, Vectors
 
-VERSION = 1  # of the rules by which analysers read and verdicts come about; another one is another basis
+VERSION = 2  # of the rules by which analysers read and verdicts come about; another one is another basis
 SHOWN = 60  # findings of one result
 LEVELS = list(Strategy)
 
@@ -87,6 +87,10 @@ class Judge(Protocol):
 
     async def describe(self) -> tuple[Analyser, ...]:
         """Which analysers there are, present or absent, with why."""
+        ...
+
+    async def warm(self) -> None:
+        """Load what the first judgement would otherwise wait for."""
         ...
 
     async def close(self) -> None: ...
@@ -173,6 +177,9 @@ class LocalJudge:
             *(() if self.language_models else (NO_LANGUAGE_MODEL,)),
         )
 
+    async def warm(self) -> None:
+        await self.models.see(["Members decide."])
+
     async def close(self) -> None:
         """The engine and the language models are closed by who opened them."""
 
@@ -186,11 +193,11 @@ class LocalJudge:
         """What the analysers say that only read, of all texts at once."""
         began = time.perf_counter()
         texts = [place.text for reading in readings for place in reading.legible]
-        vectors = _rows(seen, texts)
-        judgements = seen.using.heads.judge(texts, vectors) if texts else []
+        vectors = _rows(seen.vectors, texts)
+        judgements = seen.using.heads.judge(texts, vectors, _rows(seen.readings, texts)) if texts else []
         share = (time.perf_counter() - began) / max(len(texts), 1)
         neighbours = semantic.neighbours_of(seen.using.heads)
-        theirs = _rows(seen, [rival.text for rival in rivals])
+        theirs = _rows(seen.vectors, [rival.text for rival in rivals])
         found, start = [], 0
         for reading in readings:
             end = start + len(reading.legible)
@@ -334,10 +341,10 @@ def _rivals(enacted: Sequence[Enacted]) -> list[Rival]:
     ]
 
 
-def _rows(seen: Seen, texts: Sequence[str]) -> Vectors | None:
-    if seen.vectors is None or not texts:
+def _rows(by_text: dict[str, Vectors] | None, texts: Sequence[str]) -> Vectors | None:
+    if by_text is None or not texts:
         return None
-    return np.stack([seen.vectors[text] for text in texts])
+    return np.stack([by_text[text] for text in texts])
 
 
 def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -23,7 +23,7 @@ class Calibration(msgspec.Struct, frozen=True):
     """`slope` and `intercept` map a score to the log odds of a breach (Platt).
 
     Up to `below` the principle is surely not broken, from `above` on it is. A clause of which no principle goes beyond
-    `clear` needs no reader. `likelier` is the cut if machines had to decide all.
+    `clear` need not be looked at. `likelier` is the cut if machines had to decide all.
     """
 
     slope: float

@@ -20,6 +20,7 @@ from workflows.constitutional_compliance.asking import TOPIC
 from workflows.constitutional_compliance.corpus import LabelledClause
 from workflows.constitutional_compliance.evaluation import Report, evaluate
 from workflows.constitutional_compliance.heads import Heads, fit, shipped_heads
+from workflows.constitutional_compliance.reader import shipped_reader
 from workflows.constitutional_compliance.validations import Units
 from workflows.constitutional_compliance.views import LabelView
 from workflows.kinds import LabelKind
@@ -85,9 +86,15 @@ def _fit(
     clauses = [*shipped, *as_clauses(said)]
     fit_part, held = corpus.fit_part(clauses), corpus.held_part(clauses)
     principles = sorted({principle for clause in shipped for principle in clause.breaks})
-    heads = fit(fit_part, embedder, principles=principles)
-    current = Heads.from_bytes(in_use, embedder) if in_use else _before(shipped, embedder, principles)
+    heads = fit(fit_part, embedder, principles=principles, reader=shipped_reader() if embedder else None)
+    current = _usable(in_use, embedder) or _before(shipped, embedder, principles)
     return Fitted(heads, measure(heads, held, embedder), measure(current, held, embedder), len(said))
+
+
+def _usable(in_use: bytes | None, embedder: Embedder | None) -> Heads | None:
+    """None for heads that count on a reader of before: what they say cannot be measured any more."""
+    heads = Heads.from_bytes(in_use, embedder) if in_use else None
+    return heads if heads and heads.reader in {None, shipped_reader().model_sha256} else None
 
 
 def _before(shipped: list[LabelledClause], embedder: Embedder | None, principles: list[str]) -> Heads:
@@ -98,7 +105,7 @@ def _before(shipped: list[LabelledClause], embedder: Embedder | None, principles
     part = corpus.fit_part(shipped)
     if heads is not None and heads.corpus_sha256 == corpus.corpus_sha256(part):
         return heads
-    return fit(part, embedder, principles=principles)
+    return fit(part, embedder, principles=principles, reader=shipped_reader() if embedder else None)
 
 
 def as_clauses(said: Sequence[LabelView]) -> list[LabelledClause]:
@@ -128,9 +135,10 @@ def measure(heads: Heads, held: Sequence[LabelledClause], embedder: Embedder | N
     """How heads do on clauses of policies that no fitting saw."""
     texts = [clause.text for clause in held]
     vectors = embedder.embed(texts) if embedder else None
+    readings = shipped_reader().embed(texts) if heads.reader else None
     return evaluate(
         heads.principles,
-        heads.probabilities(texts, vectors),
+        heads.probabilities(texts, vectors, readings),
         np.array([[principle in clause.breaks for principle in heads.principles] for clause in held]),
         [clause.policy for clause in held],
         [heads.calibrations[principle] for principle in heads.principles],

@@ -82,15 +82,20 @@ def _deviation(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / len(values))
 
 
+def cut_off(value: float) -> str:
+    """Two digits that are never rounded up, so that nobody reads that 0.80 is below 0.80."""
+    return f"{math.floor(round(100 * value, 6)) / 100:.2f}"
+
+
 def _why_people(score: float, confidence: float, agreement: float, models: int) -> list[str]:
     """Why people have to decide, with the number that says so and the one it would have to reach."""
     reasons = []
     if models < MODELS_NEEDED:
         reasons.append(f"Only {models} analyser answered; {MODELS_NEEDED} are needed.")
     if score < SCORE_NEEDED:
-        reasons.append(f"The score is {score:.2f}, below {SCORE_NEEDED:.2f}.")
+        reasons.append(f"The score is {cut_off(score)}, below {SCORE_NEEDED:.2f}.")
     if confidence < CONFIDENCE_NEEDED:
-        reasons.append(f"The confidence is {confidence:.2f}, below {CONFIDENCE_NEEDED:.2f}.")
+        reasons.append(f"The confidence is {cut_off(confidence)}, below {CONFIDENCE_NEEDED:.2f}.")
     if agreement < AGREEMENT_NEEDED:
-        reasons.append(f"The analysers agree by {agreement:.2f}, below {AGREEMENT_NEEDED:.2f}.")
+        reasons.append(f"The analysers agree by {cut_off(agreement)}, below {AGREEMENT_NEEDED:.2f}.")
     return reasons

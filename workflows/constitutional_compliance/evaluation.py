@@ -28,10 +28,12 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Point(msgspec.Struct, frozen=True):
-    """`accuracy` of the share of clauses that heads are surest of."""
+    """`accuracy` of the share of clauses that heads are surest of, with its 95 % interval."""
 
     share: float
     accuracy: float
+    low: float
+    high: float
 
 
 class PrincipleReport(msgspec.Struct, frozen=True):
@@ -100,7 +102,7 @@ def evaluate(
         clauses_decided_accuracy=figure(_ratio("clause_decided_right", "clause_decided")),
         caught=figure(_ratio("caught", "violations")),
         caught_or_escalated=figure(_ratio("not_cleared", "broken")),
-        risk_coverage=_risk_coverage(probabilities, breaks, calibrations),
+        risk_coverage=_risk_coverage(probabilities, breaks, calibrations, drawn[:, place]),
         principles=_by_principle(principles, total, breaks),
     )
 
@@ -176,14 +178,30 @@ def _calibration_error(counts: dict[str, Floats]) -> Floats:
 
 
 def _risk_coverage(
-    probabilities: Floats, breaks: Booleans, calibrations: Sequence[Calibration]
+    probabilities: Floats, breaks: Booleans, calibrations: Sequence[Calibration], drawn: npt.NDArray[np.int64]
 ) -> list[Point]:
-    """A clause is as sure as the least sure of its decisions: how far it is from the cut, in log odds."""
+    """A clause is as sure as the least sure of its decisions: how far it is from the cut, in log odds.
+
+    `drawn`: one row a draw, how often each clause is in it.
+    """
     likelier = np.clip([one.likelier for one in calibrations], 1e-9, 1 - 1e-9)
     odds = np.log(np.clip(probabilities, 1e-9, 1 - 1e-9) / (1 - np.clip(probabilities, 1e-9, 1 - 1e-9)))
     surest = np.argsort(-np.abs(odds - np.log(likelier / (1 - likelier))).min(axis=1), kind="stable")
     right = ((probabilities >= likelier) == breaks).all(axis=1)[surest]
-    return [Point(share, _percent(right[: max(1, round(share * len(right)))].mean())) for share in COVERAGES]
+    points = []
+    drawn = drawn[:, surest]
+    so_far, right_so_far = drawn.cumsum(axis=1), (drawn * right).cumsum(axis=1)
+    for share in COVERAGES:
+        accuracy = right[: max(1, round(share * len(right)))].mean()
+        last = (so_far >= share * so_far[:, -1:]).argmax(
+            axis=1
+        )  # the share of a draw is of the clauses in it
+        draws = np.take_along_axis(right_so_far, last[:, None], 1) / np.take_along_axis(
+            so_far, last[:, None], 1
+        )
+        low, high = np.percentile(draws, [2.5, 97.5])
+        points.append(Point(share, _percent(accuracy), _percent(low), _percent(high)))
+    return points
 
 
 def _by_principle(

@@ -1,8 +1,9 @@
 """Trained, calibrated classifiers: one head a principle, which says breaks, honours, or that people must look.
 
 A head scores a clause by its likeness to labelled ones: in its words, in the letters of its words, and in its meaning
-as an embedder sees it (kernel ridge regression over the three). Scores become probabilities by what models said of
-policies that they had not seen, and so do the two thresholds between which people decide.
+as an embedder sees it (kernel ridge regression over the three); and by what a reader says of it, which was trained to
+heed the order of words. Scores become probabilities by what models said of policies that they had not seen, and so do the
+two thresholds between which people decide.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ import numpy as np
 from workflows.constitutional_compliance.calibration import Booleans, Calibration, Floats, Integers, calibrate
 from workflows.constitutional_compliance.corpus import LabelledClause, corpus_sha256
 from workflows.constitutional_compliance.features import ANALYSERS, Counts, Grams, weigh
+from workflows.constitutional_compliance.reader import Reader, WrongReader
 from workflows.errors import Conflict
 from workflows.ports import Embedder, Vectors
 
 if TYPE_CHECKING:
     from scipy import sparse
 
-FORMAT = 1
+ALONE, WITH_READER = 1, 2  # formats; who knows only the first must not leave the reader out unawares
 PARTS = 6  # of the policies, for cross-validation
 RIDGE = 0.5
 WORDS = 0.5  # how much likeness in words, and likewise in letters, counts
 MEANING = 0.7  # and likeness in meaning
+READING = 0.15  # how much a reader's score counts
 SHIPPED = Path(__file__).parent / "fitted"
 
 Decision = Literal["breaks", "honours", "unsure", "uncalibrated"]
@@ -74,8 +77,11 @@ class Evidence(msgspec.Struct, frozen=True):
     grams: tuple[Gram, ...]
 
 
-class Fitted(msgspec.Struct, frozen=True):
-    """All that heads are, as it is stored. Arrays are little-endian bytes, row by row."""
+class Fitted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that heads are, as it is stored. Arrays are little-endian bytes, row by row.
+
+    `reader` is the hash of the one that they count on, `read` which of its scores belongs to each principle (-1: none).
+    """
 
     format: int
     embedder: str | None
@@ -91,6 +97,8 @@ class Fitted(msgspec.Struct, frozen=True):
     centre: bytes  # float32, dimension
     vectors: bytes  # float16, clauses × dimension
     alphas: bytes  # float32, clauses × principles
+    reader: str | None = None
+    read: list[int] = []
 
 
 class Heads:
@@ -101,6 +109,7 @@ class Heads:
         self.embedder = fitted.embedder
         self.model_sha256 = fitted.model_sha256
         self.dimension = fitted.dimension
+        self.reader = fitted.reader
         self.corpus_sha256 = fitted.corpus_sha256
         self.principles = tuple(fitted.principles)
         self.clauses = tuple(fitted.clauses)
@@ -133,9 +142,11 @@ class Heads:
         natural = [clause for clause in self.clauses if clause.principle is None] or self.clauses
         return sum(len(clause.breaks) for clause in natural) / (len(natural) * len(self.principles))
 
-    def judge(self, texts: Sequence[str], vectors: Vectors | None) -> list[dict[str, Judgement]]:
-        """For each text, by principle. `vectors` are the texts' own, by the embedder that the heads belong to."""
-        probabilities = self.probabilities(texts, vectors)
+    def judge(
+        self, texts: Sequence[str], vectors: Vectors | None, readings: Vectors | None = None
+    ) -> list[dict[str, Judgement]]:
+        """For each text, by principle. `vectors` and `readings` are the texts' own, by the embedder and the reader of the heads."""
+        probabilities = self.probabilities(texts, vectors, readings)
         return [
             {
                 principle: self._judgement(principle, float(probability))
@@ -144,16 +155,24 @@ class Heads:
             for row in probabilities
         ]
 
-    def probabilities(self, texts: Sequence[str], vectors: Vectors | None) -> Floats:
+    def probabilities(
+        self, texts: Sequence[str], vectors: Vectors | None, readings: Vectors | None = None
+    ) -> Floats:
         """One row a text, one column a principle."""
-        scores = self.scores(texts, vectors)
+        scores = self.scores(texts, vectors, readings)
         columns = zip(self._fitted.calibrations, scores.T, strict=True)
         return np.stack([calibration.probability(column) for calibration, column in columns], axis=1)
 
-    def scores(self, texts: Sequence[str], vectors: Vectors | None) -> Floats:
+    def scores(
+        self, texts: Sequence[str], vectors: Vectors | None, readings: Vectors | None = None
+    ) -> Floats:
         scores = np.tile(self._bias, (len(texts), 1))
         if not texts:
             return scores
+        if self.reader is not None:
+            if readings is None or len(readings) != len(texts):
+                raise WrongReader("These heads need what their reader says of each text.")
+            scores += _read_by(readings, self._fitted.read)
         for kind, weights in enumerate(self._gram_weights):
             scores += self._rows(kind, texts) @ weights
         if self.embedder is not None:
@@ -245,6 +264,7 @@ def fit(
     *,
     principles: Sequence[str] | None = None,
     vectors: Vectors | None = None,
+    reader: Reader | None = None,
 ) -> Heads:
     """Heads for every principle that a clause breaks. `vectors`, when they are known already, spare the embedding."""
     named = tuple(principles or sorted({principle for clause in clauses for principle in clause.breaks}))
@@ -258,12 +278,19 @@ def fit(
     parts = parts_of([clause.policy for clause in clauses], PARTS)
     counts = [Counts.of(analyser, texts) for analyser in ANALYSERS]
     seen = _out_of_part(counts, vectors, breaks, parts)
+    read = (
+        [reader.principles.index(each) if each in reader.principles else -1 for each in named]
+        if reader
+        else []
+    )
+    if reader:
+        seen += _read_by(reader.unseen(clauses), read)
     natural = np.array([clause.principle is None for clause in clauses])
     calibrations = calibrate(seen, breaks, natural, parts)
     model = _learn(counts, vectors, breaks, np.ones(len(texts), dtype=bool))
     return Heads(
         Fitted(
-            format=FORMAT,
+            format=WITH_READER if reader else ALONE,
             embedder=name,
             model_sha256=sha256,
             dimension=dimension,
@@ -277,6 +304,8 @@ def fit(
             centre=model.centre.astype("<f4").tobytes(),
             vectors=model.vectors.astype("<f2").tobytes(),
             alphas=model.alphas.astype("<f4").tobytes(),
+            reader=reader.model_sha256 if reader else None,
+            read=read,
         )
     )
 
@@ -352,6 +381,13 @@ def _likeness(left: Vectors, right: Vectors) -> Floats:
     return MEANING * np.exp(2.0 * (left @ right.T).astype(np.float64) - 2.0)
 
 
+def _read_by(readings: Vectors, read: Sequence[int]) -> Floats:
+    """What a reader adds to scores: nothing to those of principles that it was not trained for."""
+    scores = READING * readings[:, list(read)].astype(np.float64)
+    scores[:, [place < 0 for place in read]] = 0.0
+    return scores
+
+
 def _belongs_to(embedder: Embedder | None) -> tuple[str | None, str | None, int]:
     return (None, None, 0) if embedder is None else (embedder.name, embedder.model_sha256, embedder.dimension)
 
@@ -376,6 +412,8 @@ def _read(path: Path) -> Heads:
 
 def _decoded(data: bytes) -> Fitted:
     fitted = msgspec.msgpack.decode(zlib.decompress(data), type=Fitted)
-    if fitted.format != FORMAT:
-        raise WrongEmbedder(f"Heads of format {fitted.format} cannot be read; this program writes {FORMAT}.")
+    if fitted.format not in {ALONE, WITH_READER}:
+        raise WrongEmbedder(
+            f"Heads of format {fitted.format} cannot be read; this program knows {ALONE} and {WITH_READER}."
+        )
     return fitted

@@ -39,6 +39,7 @@ class Exam(msgspec.Struct, frozen=True):
     judged_sha256: str
     report: Report
     texts: Texts
+    reader_sha256: str | None = None
 
 
 class Speed(msgspec.Struct, frozen=True):

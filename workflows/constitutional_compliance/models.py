@@ -1,7 +1,8 @@
 """Which embedder reads texts now, with the heads that were fitted for it: the first of the chain that answers.
 
 Each embedder has heads of its own, and no other's are ever used with it. The last of the chain has no embedder at all: its
-heads weigh words. What is in use, and why nothing better is, is told with each judgement.
+heads weigh words. Heads that count on a reader are used with that very one. What is in use, and why nothing better is, is
+told with each judgement.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from workflows.constitutional_compliance.embedding import packaged
+from workflows.constitutional_compliance.embedding import REMEMBERED, packaged
 from workflows.constitutional_compliance.embeddings import Cache, Embeddings, distinct
 from workflows.constitutional_compliance.heads import Heads, WrongEmbedder, shipped_heads
+from workflows.constitutional_compliance.reader import shipped_reader
 from workflows.errors import Unavailable
 from workflows.policy_enforcement.rulebook import Units
 from workflows.ports import Embedder, Vectors
 from workflows.storage.tables import classifier, classifier_active
 
 WORDS = "tf-idf"  # the name by which heads without an embedder are kept
+TOGETHER = REMEMBERED // 2
 
 log = structlog.get_logger(__name__)
 
@@ -85,10 +88,11 @@ class Using(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """Texts as the chain sees them: `vectors` by text; None without an embedder."""
+    """Texts as the chain sees them: `vectors` and `readings` by text; None without an embedder, and without a reader."""
 
     using: Using
     vectors: dict[str, Vectors] | None
+    readings: dict[str, Vectors] | None = None
 
 
 class Models:
@@ -99,7 +103,9 @@ class Models:
     ) -> None:
         self.store = store or NoHeads()
         self.chain = [Embeddings(embedder, cache) for embedder in (*endpoints, packaged())]
+        self.readings = Embeddings(shipped_reader(), cache)
         self.kept: dict[str, Heads] = {}  # by hash
+        self.outdated: dict[str, str] = {}  # embedders whose heads cannot be used any more, and why
         self.away: dict[str, str] = {}  # embedders that did not answer when they were last asked
 
     @property
@@ -118,30 +124,40 @@ class Models:
         passed_over: list[str] = []
         for embeddings in self.chain:
             embedder = embeddings.embedder
-            heads = await self.heads_for(embedder)
+            heads = await self._candidate(embedder, passed_over)
             if heads is None:
-                passed_over.append(f"{embedder.name}: no heads were fitted for it yet.")
                 continue
             try:
-                asked = distinct(texts)
-                rows = await embeddings.of(asked)
+                vectors, readings = await self._read(embeddings, heads, distinct(texts))
             except Unavailable as error:
                 self.away[embedder.name] = error.detail
                 passed_over.append(f"{embedder.name}: {error.detail}")
                 continue
             self.away.pop(embedder.name, None)
             using = Using(embedder, heads, tuple(passed_over))
-            return Seen(using, dict(zip(asked, rows, strict=True)))
+            return Seen(using, vectors, readings if heads.reader else None)
         return Seen(await self._words(passed_over), None)
+
+    async def _read(
+        self, embeddings: Embeddings, heads: Heads, texts: list[str]
+    ) -> tuple[dict[str, Vectors], dict[str, Vectors]]:
+        """A few hundred texts at a time, so that the packaged model remembers what the reader asks it for."""
+        vectors: dict[str, Vectors] = {}
+        readings: dict[str, Vectors] = {}
+        for start in range(0, len(texts), TOGETHER):
+            part = texts[start : start + TOGETHER]
+            vectors |= zip(part, await embeddings.of(part), strict=True)
+            if heads.reader:
+                readings |= zip(part, await self.readings.of(part), strict=True)
+        return vectors, readings
 
     async def using(self) -> list[Using]:
         """Best first, down to what answered when it was last asked."""
         found, passed_over = [], []
         for embeddings in self.chain:
             embedder = embeddings.embedder
-            heads = await self.heads_for(embedder)
+            heads = await self._candidate(embedder, passed_over)
             if heads is None:
-                passed_over.append(f"{embedder.name}: no heads were fitted for it yet.")
                 continue
             found.append(Using(embedder, heads, tuple(passed_over)))
             if embedder.name not in self.away:
@@ -149,14 +165,30 @@ class Models:
             passed_over.append(f"{embedder.name}: {self.away[embedder.name]}")
         return [*found, await self._words(passed_over)]
 
+    async def _candidate(self, embedder: Embedder, passed_over: list[str]) -> Heads | None:
+        """The heads for an embedder; why there are none, or no better ones, is added to what was passed over."""
+        heads = await self.heads_for(embedder)
+        if embedder.name in self.outdated:
+            passed_over.append(self.outdated[embedder.name])
+        elif heads is None:
+            passed_over.append(f"{embedder.name}: no heads were fitted for it yet.")
+        return heads
+
     async def heads_for(self, embedder: Embedder | None) -> Heads | None:
         """Those fitted here, else those shipped; None where there are neither."""
-        stored = await self._active(embedder.name if embedder else WORDS)
+        name = embedder.name if embedder else WORDS
+        stored = await self._active(name)
         if stored is not None:
             if stored not in self.kept:
                 body = await self.store.body(stored)
                 self.kept[stored] = await asyncio.to_thread(_read, body, embedder, stored)
-            return self.kept[stored]
+            heads = self.kept[stored]
+            if heads.reader is None or heads.reader == self.readings.embedder.model_sha256:
+                self.outdated.pop(name, None)
+                return heads
+            self.outdated[name] = (
+                f"{name}: its heads {stored[:12]} count on a reader of before; fit them anew."
+            )
         if embedder is None or embedder is packaged():
             return await asyncio.to_thread(shipped_heads, embedder)
         return None

@@ -107,6 +107,9 @@ class AcService:
         answer = await self._ask("/describe", Judging(b"", await self._heads()), SECONDS)
         return msgspec.msgpack.decode(answer.content, type=tuple[Analyser, ...])
 
+    async def warm(self) -> None:
+        """The service does that itself."""
+
     async def close(self) -> None:
         await self.remote.close()
 

@@ -1,6 +1,7 @@
 """Fits heads from the command line: `python -m workflows.constitutional_compliance.training [--corpus FOLDER] [--out FOLDER]`.
 
-Without arguments it makes anew the heads that the program ships, from the part of its corpus that may be fitted to.
+Without arguments it makes anew the heads that the program ships, from the part of its corpus that may be fitted to. Heads
+with an embedder count on the reader that is shipped, which `reader_training` makes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from workflows.constitutional_compliance import corpus
 from workflows.constitutional_compliance.embedding import packaged
 from workflows.constitutional_compliance.heads import SHIPPED, Heads, file_name, fit
+from workflows.constitutional_compliance.reader import shipped_reader
 
 
 def main() -> None:
@@ -21,7 +23,7 @@ def main() -> None:
     clauses = corpus.fit_part(corpus.read(arguments.corpus))
     arguments.out.mkdir(parents=True, exist_ok=True)
     for embedder in (packaged(), None):
-        heads = fit(clauses, embedder)
+        heads = fit(clauses, embedder, reader=shipped_reader() if embedder else None)
         path = arguments.out / file_name(embedder)
         path.write_bytes(heads.to_bytes())
         print(f"{path}: {len(clauses)} clauses, {path.stat().st_size:,} bytes, {heads.sha256[:12]}")

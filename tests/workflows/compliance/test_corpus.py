@@ -76,7 +76,7 @@ def test_nothing_that_fits_is_given_a_held_clause(monkeypatch: pytest.MonkeyPatc
 
     given: list[LabelledClause] = []
 
-    def spy(clauses: list[LabelledClause], embedder: object) -> heads.Heads:
+    def spy(clauses: list[LabelledClause], embedder: object, *, reader: object) -> heads.Heads:
         given.extend(clauses)
         return heads.shipped_heads(embedder)  # type: ignore[arg-type]
 

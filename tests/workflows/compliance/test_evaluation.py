@@ -82,6 +82,16 @@ def test_the_surest_share_is_more_often_right(report: Report):
     assert curve[0.3] == 100
 
 
+def test_the_curve_has_the_interval_of_the_whole_where_it_is_the_whole(report: Report):
+    whole = report.risk_coverage[-1]
+    assert (whole.accuracy, whole.low, whole.high) == (
+        report.accuracy.value,
+        report.accuracy.low,
+        report.accuracy.high,
+    )
+    assert all(0 <= point.low <= point.high <= 100 for point in report.risk_coverage)
+
+
 def test_intervals_come_from_drawing_documents(report: Report):
     # Document one has 3 of 5 right, two 4 of 5: draws of two documents give 60, 70 and 80, each end in a quarter.
     assert (report.accuracy.low, report.accuracy.high) == (60, 80)

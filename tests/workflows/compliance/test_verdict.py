@@ -46,10 +46,21 @@ def test_verdicts(subject: Subject, findings: list[Finding], scores: list[float]
     if result == Compliance.COMPLIANT:
         assert not consensus.people and not illegible and len(scores) >= 2
         assert not any(verdict.is_grave(item) for item in findings)
+        assert scores[NAMES.index("classifier")] >= verdict.PASSES
     assert reasons and all(reasons)
     assert verdict.recommend(result, reasons).step == {
         Compliance.COMPLIANT: "proceed", Compliance.REQUIRES_REVIEW: "ask_people", Compliance.NON_COMPLIANT: "stop"
     }[result]  # fmt: skip
+
+
+def test_the_classifier_must_be_surer_than_the_consensus() -> None:
+    for own, expected in ((0.899, Compliance.REQUIRES_REVIEW), (0.9, Compliance.COMPLIANT)):
+        consensus = agree(ConsensusStrategy.WEIGHTED_AVERAGE, agreed(1.0, own, 0.95))
+        assert not consensus.people
+        result, reasons = verdict.decide(Subject("T", "Tea"), [], consensus, 0)
+        assert result == expected
+        if own < verdict.PASSES:
+            assert reasons == ("The classifier's score is 0.89, below 0.90.",)
 
 
 def test_what_is_not_measured_never_stops_a_text() -> None:

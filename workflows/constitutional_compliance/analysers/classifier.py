@@ -90,7 +90,8 @@ def analyse(
 
 
 def model_of(using: Using) -> str:
-    return f"heads@{using.heads.sha256[:12]} on {using.name}"
+    reader = f" and reader@{using.heads.reader[:12]}" if using.heads.reader else ""
+    return f"heads@{using.heads.sha256[:12]} on {using.name}{reader}"
 
 
 def _absent(analyser: Analyser, why: str) -> Analyser:
@@ -114,9 +115,8 @@ def _finding(
     with_evidence: bool,
 ) -> Finding:
     said = "breaks" if sure else "may break"
-    explanation = (
-        f"It {said} “{principle.name}”: {judged.probability:.1%} by what labelled clauses like it do."
-    )
+    by = "what labelled clauses like it do" + (", and the order of its words" if heads.reader else "")
+    explanation = f"It {said} “{principle.name}”: {judged.probability:.1%} by {by}."
     found = heads.evidence(place.text, vector, judged.principle) if with_evidence else None
     return Finding(
         principle=principle.key,
