@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from portal.pages.marks import SEVERITIES, Mark, marked
 from workflows.constitution.document import Constitution
 from workflows.constitution.principles import Principle
-from workflows.constitutional_compliance import consensus
+from workflows.constitutional_compliance import consensus, verdict
 from workflows.constitutional_compliance.findings import Analyser, Finding, Result, Vote
 from workflows.constitutional_compliance.measured import Exam
 from workflows.kinds import ConsensusStrategy, Severity
@@ -135,6 +135,7 @@ def shown(constitution: Constitution, result: Result | None, text: str | None) -
             "agreement": consensus.AGREEMENT_NEEDED,
             "confidence": consensus.CONFIDENCE_NEEDED,
             "score": consensus.SCORE_NEEDED,
+            "classifier": verdict.PASSES,
         },
         "principle_name": principle_name,
         "analyser_name": analyser_name,

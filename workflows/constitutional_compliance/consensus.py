@@ -82,9 +82,10 @@ def _deviation(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / len(values))
 
 
-def cut_off(value: float) -> str:
-    """Two digits that are never rounded up, so that nobody reads that 0.80 is below 0.80."""
-    return f"{math.floor(round(100 * value, 6)) / 100:.2f}"
+def below(value: float, needed: float) -> str:
+    """`0.76, below 0.80`, in as many digits as it takes to see that it is."""
+    digits = next((digits for digits in (2, 3, 4) if round(value, digits) < needed), 6)
+    return f"{value:.{digits}f}, below {needed:.2f}"
 
 
 def _why_people(score: float, confidence: float, agreement: float, models: int) -> list[str]:
@@ -93,9 +94,9 @@ def _why_people(score: float, confidence: float, agreement: float, models: int) 
     if models < MODELS_NEEDED:
         reasons.append(f"Only {models} analyser answered; {MODELS_NEEDED} are needed.")
     if score < SCORE_NEEDED:
-        reasons.append(f"The score is {cut_off(score)}, below {SCORE_NEEDED:.2f}.")
+        reasons.append(f"The score is {below(score, SCORE_NEEDED)}.")
     if confidence < CONFIDENCE_NEEDED:
-        reasons.append(f"The confidence is {cut_off(confidence)}, below {CONFIDENCE_NEEDED:.2f}.")
+        reasons.append(f"The confidence is {below(confidence, CONFIDENCE_NEEDED)}.")
     if agreement < AGREEMENT_NEEDED:
-        reasons.append(f"The analysers agree by {cut_off(agreement)}, below {AGREEMENT_NEEDED:.2f}.")
+        reasons.append(f"The analysers agree by {below(agreement, AGREEMENT_NEEDED)}.")
     return reasons

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from workflows.constitutional_compliance.consensus import cut_off
+from workflows.constitutional_compliance.consensus import below
 from workflows.constitutional_compliance.findings import (
     Analyser,
     Consensus,
@@ -57,7 +57,7 @@ def decide(
 
 def _doubts(consensus: Consensus) -> list[str]:
     return [
-        f"The classifier's score is {cut_off(vote.score)}, below {PASSES:.2f}."
+        f"The classifier's score is {below(vote.score, PASSES)}."
         for vote in consensus.votes
         if vote.analyser == "classifier" and vote.score < PASSES
     ]

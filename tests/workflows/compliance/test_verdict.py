@@ -60,7 +60,7 @@ def test_the_classifier_must_be_surer_than_the_consensus() -> None:
         result, reasons = verdict.decide(Subject("T", "Tea"), [], consensus, 0)
         assert result == expected
         if own < verdict.PASSES:
-            assert reasons == ("The classifier's score is 0.89, below 0.90.",)
+            assert reasons == ("The classifier's score is 0.899, below 0.90.",)
 
 
 def test_what_is_not_measured_never_stops_a_text() -> None:
