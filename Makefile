@@ -29,7 +29,7 @@ program: venv
 heads: venv
 	$(BIN)/python -m workflows.constitutional_compliance.training
 
-# Trains the shipped reader anew, which takes an hour of one core; then fit heads.
+# Trains the shipped reader anew, which takes half an hour of one core; then fit heads.
 reader: fitting
 	$(BIN)/python -m workflows.constitutional_compliance.reader_training
 

@@ -24,7 +24,7 @@ from workflows.constitutional_compliance.reader import shipped_reader
 from workflows.constitutional_compliance.validations import Units
 from workflows.constitutional_compliance.views import LabelView
 from workflows.kinds import LabelKind
-from workflows.ports import Embedder
+from workflows.ports import Embedder, Vectors
 from workflows.roles import insist, may_operate
 from workflows.storage.tables import classifier, classifier_active
 from workflows.storage.unit import Unit
@@ -88,7 +88,11 @@ def _fit(
     principles = sorted({principle for clause in shipped for principle in clause.breaks})
     heads = fit(fit_part, embedder, principles=principles, reader=shipped_reader() if embedder else None)
     current = _usable(in_use, embedder) or _before(shipped, embedder, principles)
-    return Fitted(heads, measure(heads, held, embedder), measure(current, held, embedder), len(said))
+    texts = [clause.text for clause in held]
+    vectors = embedder.embed(texts) if embedder else None
+    readings = shipped_reader().embed(texts) if embedder else None
+    report, before = (measure(one, held, vectors, readings) for one in (heads, current))
+    return Fitted(heads, report, before, len(said))
 
 
 def _usable(in_use: bytes | None, embedder: Embedder | None) -> Heads | None:
@@ -131,14 +135,13 @@ def as_clauses(said: Sequence[LabelView]) -> list[LabelledClause]:
     ]
 
 
-def measure(heads: Heads, held: Sequence[LabelledClause], embedder: Embedder | None) -> Report:
+def measure(
+    heads: Heads, held: Sequence[LabelledClause], vectors: Vectors | None, readings: Vectors | None
+) -> Report:
     """How heads do on clauses of policies that no fitting saw."""
-    texts = [clause.text for clause in held]
-    vectors = embedder.embed(texts) if embedder else None
-    readings = shipped_reader().embed(texts) if heads.reader else None
     return evaluate(
         heads.principles,
-        heads.probabilities(texts, vectors, readings),
+        heads.probabilities([clause.text for clause in held], vectors, readings),
         np.array([[principle in clause.breaks for principle in heads.principles] for clause in held]),
         [clause.policy for clause in held],
         [heads.calibrations[principle] for principle in heads.principles],

@@ -16,7 +16,7 @@ from workflows.ports import Vectors
 
 LONGEST = 256  # word pieces; what the model was trained for
 THREADS = 1
-REMEMBERED = 256  # texts, some 12 MB: the vector and the reading of a text take one pass
+REMEMBERED = 256  # texts, 12 MB of sentences, 100 MB of the longest there can be: the vector and the reading of a text take one pass
 HALF = 3  # of its six layers
 HALFWAY = b"layer_norm_6"  # what the packaged graph calls the third layer's result
 # An output more for the graph. Bytes appended to a protobuf message are merged into it (protobuf.dev, "Last One Wins");
@@ -33,7 +33,7 @@ class MiniLM:
     dimension = 384
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """One text at a time: in a batch the int8 scales, and so the vector of a text, would depend on its neighbours."""
+        """One text at a time: beside longer ones its vector would not be the same to the last digit."""
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         for row, text in enumerate(texts):
             vectors[row] = self._seen(text)[0]

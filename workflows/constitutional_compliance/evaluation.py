@@ -188,18 +188,15 @@ def _risk_coverage(
     odds = np.log(np.clip(probabilities, 1e-9, 1 - 1e-9) / (1 - np.clip(probabilities, 1e-9, 1 - 1e-9)))
     surest = np.argsort(-np.abs(odds - np.log(likelier / (1 - likelier))).min(axis=1), kind="stable")
     right = ((probabilities >= likelier) == breaks).all(axis=1)[surest]
-    points = []
     drawn = drawn[:, surest]
     so_far, right_so_far = drawn.cumsum(axis=1), (drawn * right).cumsum(axis=1)
+    every = np.arange(len(drawn))
+    points = []
     for share in COVERAGES:
         accuracy = right[: max(1, round(share * len(right)))].mean()
-        last = (so_far >= share * so_far[:, -1:]).argmax(
-            axis=1
-        )  # the share of a draw is of the clauses in it
-        draws = np.take_along_axis(right_so_far, last[:, None], 1) / np.take_along_axis(
-            so_far, last[:, None], 1
-        )
-        low, high = np.percentile(draws, [2.5, 97.5])
+        # Of a draw the share is of the clauses that are in it.
+        last = (so_far >= share * so_far[:, -1:]).argmax(axis=1)
+        low, high = np.percentile(right_so_far[every, last] / so_far[every, last], [2.5, 97.5])
         points.append(Point(share, _percent(accuracy), _percent(low), _percent(high)))
     return points
 

@@ -185,8 +185,8 @@ def train_here(
     return training.train(known, ["human_control"])
 
 
-def test_the_shipped_reader_says_what_training_would_on_clauses_it_had_not_seen():
-    """Out of part it tells breaches from the rest far better than chance, by principle; in a file gone wrong it would not."""
+def test_what_its_file_keeps_of_clauses_not_seen_tells_breaches_from_the_rest():
+    """Far better than chance; with rows or columns in another order it would not."""
     there, known = shipped_reader(), [one for one in corpus.shipped_fit_part() if one.principle is None]
     said = there.unseen(known)
     truth = np.array([[key in one.breaks for key in there.principles] for one in known])
