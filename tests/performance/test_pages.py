@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import httpx
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 from portal.app import create_app
 from portal.settings import Settings
 from tests.e2e.running import Portal
 from tests.performance.measuring import Timings, Wire, at_once, web_process
+from tests.portal.statements import counted
 from tests.reliability.house import database_url
 
 SECONDS = 3.0
@@ -74,23 +71,8 @@ async def statements(portal: Portal, paths: list[str]) -> dict[str, list[str]]:
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             for path in paths:
-                with heard() as asked:
+                with counted() as asked:
                     assert (await client.get(path)).status_code == 200
                 assert asked, path
                 found[path] = list(asked)
     return found
-
-
-@contextmanager
-def heard() -> Iterator[list[str]]:
-    """The statements that go to any database while the block runs."""
-    asked: list[str] = []
-
-    def hear(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
-        asked.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", hear)
-    try:
-        yield asked
-    finally:
-        event.remove(Engine, "before_cursor_execute", hear)

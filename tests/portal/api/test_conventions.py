@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +23,7 @@ from tests.portal.api.walk import (
     vote,
 )
 from tests.portal.conftest import SECRET
+from tests.portal.statements import counted
 from workflows.roles import Scope
 from workflows.storage.tables import audit_entry, person, policy
 
@@ -350,22 +349,6 @@ async def test_a_policys_tag_changes_with_its_anchor(app: Any, api: Any, client:
 # Statements
 
 
-@contextmanager
-def counted(app: Any) -> Iterator[list[str]]:
-    """The statements the portal's engine sends, without the transaction's own."""
-    sent: list[str] = []
-
-    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
-
-    engine = app.state.services.engine.sync_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield sent
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
-
-
 async def test_few_statements_however_much_there_is(app: Any, api: Any, client: Any) -> None:
     """No request asks per item: a list of 30 takes no more statements than one of 2."""
     chidi, dana = await api("chidi"), await api("dana")
@@ -390,7 +373,7 @@ async def test_few_statements_however_much_there_is(app: Any, api: Any, client: 
 
 
 async def _statements(app: Any, client: Any, path: str) -> int:
-    with counted(app) as sent:
+    with counted() as sent:
         response = await client.get(path)
     assert response.status_code == 200, response.text
     return len(sent)
