@@ -15,15 +15,17 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from workflows.constitutional_compliance.corpus import LabelledClause
-from workflows.constitutional_compliance.embedding import HALF, MiniLM, packaged
+from workflows.constitutional_compliance.embedding import HALF, THREADS, MiniLM, packaged
 from workflows.errors import Conflict
 from workflows.ports import Vectors
 
 FORMAT = 1
 LAYERS = range(HALF, 6)
 ATTENDING = 12  # heads of attention in each layer
+AT_ONCE = 32  # texts of which each matrix is multiplied once
 PARTS = ("attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
          "intermediate.dense", "output.dense")  # fmt: skip
 NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
@@ -95,8 +97,11 @@ class Reader:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row a text, one column a principle. It takes its time: not for the event loop."""
-        rows = [self._answer(self._base.halfway(text)) for text in texts]
-        return np.array(rows, dtype=np.float32).reshape(-1, self.dimension)
+        answers = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        for start in range(0, len(texts), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            answers[part] = self._answers(list(self._base.halfway(texts[part])))
+        return answers
 
     def unseen(self, clauses: Sequence[LabelledClause]) -> Vectors:
         """As `embed`, of clauses that it may have been trained on: by readers that had not seen the clause's policy."""
@@ -120,19 +125,24 @@ class Reader:
             )
         return cls(trained, base)
 
-    def _answer(self, pieces: Vectors) -> Vectors:
+    def _answers(self, texts: Sequence[Vectors]) -> Vectors:
+        """One row a text, of the rows of its pieces. Only attention asks which pieces are of one text."""
+        ends = np.cumsum([len(pieces) for pieces in texts])[:-1]
+        rows = np.concatenate(texts)
         for layer in LAYERS:
-            pieces = self._layer(f"layer.{layer}.", pieces)
+            rows = self._layer(f"layer.{layer}.", rows, ends)
+        return np.stack([self._answer(own) for own in np.split(rows, ends)])
+
+    def _answer(self, pieces: Vectors) -> Vectors:
         return self._times(ANSWER, np.concatenate([pieces.mean(axis=0), pieces.max(axis=0)]))
 
-    def _layer(self, at: str, pieces: Vectors) -> Vectors:
+    def _layer(self, at: str, rows: Vectors, ends: npt.NDArray[np.intp]) -> Vectors:
         """One layer of BERT (Devlin et al. 2019, figure 1; Vaswani et al. 2017, section 3)."""
-        query, key, value = (_by_head(self._times(at + part, pieces)) for part in PARTS[:3])
-        attention = _softmax(query @ key.transpose(0, 2, 1) / np.sqrt(np.float32(query.shape[-1]))) @ value
-        joined = attention.transpose(1, 0, 2).reshape(len(pieces), -1)
-        pieces = self._norm(at + NORMS[0], pieces + self._times(at + PARTS[3], joined))
-        wide = _gelu(self._times(at + PARTS[4], pieces))
-        return self._norm(at + NORMS[1], pieces + self._times(at + PARTS[5], wide))
+        asked = (np.split(self._times(at + part, rows), ends) for part in PARTS[:3])
+        attended = np.concatenate([_attend(*own) for own in zip(*asked, strict=True)])
+        rows = self._norm(at + NORMS[0], rows + self._times(at + PARTS[3], attended))
+        wide = _gelu(self._times(at + PARTS[4], rows))
+        return self._norm(at + NORMS[1], rows + self._times(at + PARTS[5], wide))
 
     def _times(self, name: str, rows: Vectors) -> Vectors:
         return rows @ self._matrices[name] + self._vectors[f"{name}.bias"]
@@ -141,6 +151,13 @@ class Reader:
         centred = rows - rows.mean(axis=-1, keepdims=True)
         spread = np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-12)
         return centred / spread * self._vectors[f"{name}.weight"] + self._vectors[f"{name}.bias"]
+
+
+def _attend(query: Vectors, key: Vectors, value: Vectors) -> Vectors:
+    """What each piece of a text takes from the others."""
+    query, key, value = _by_head(query), _by_head(key), _by_head(value)
+    weights = _softmax(query @ key.transpose(0, 2, 1) / np.sqrt(np.float32(query.shape[-1])))
+    return (weights @ value).transpose(1, 0, 2).reshape(query.shape[1], -1)
 
 
 def _by_head(rows: Vectors) -> Vectors:
@@ -160,5 +177,10 @@ def _gelu(rows: Vectors) -> Vectors:
 
 @lru_cache(maxsize=1)
 def shipped_reader() -> Reader:
-    """The one that comes with the program, trained on the corpus of our own constitution."""
+    """The one that comes with the program, trained on the corpus of our own constitution.
+
+    From then on NumPy multiplies on one thread in this process: texts are shared out to one thread a core already, and
+    threads within those wait for each other.
+    """
+    threadpool_limits(THREADS, "blas")
     return Reader.from_bytes(SHIPPED.read_bytes(), packaged())

@@ -119,7 +119,7 @@ def train(
     """A reader for the principles. Takes FOLDS + 1 trainings, each of them on one core."""
     policies = parts_of([clause.policy for clause in clauses], FOLDS)
     breaks = np.array([[principle in clause.breaks for principle in principles] for clause in clauses])
-    pieces = [packaged().halfway(clause.text)[:LONGEST] for clause in clauses]
+    pieces = [whole[:LONGEST] for whole in packaged().halfway([clause.text for clause in clauses])]
     everything = np.ones(len(clauses), dtype=bool)
     chosen = [everything, *(policies != part for part in range(FOLDS))]
     # Not forked: a fork of a process whose libraries have threads may wait for them for ever.

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from workflows.constitutional_compliance import wordpiece
-from workflows.constitutional_compliance.embedding import packaged
+from workflows.constitutional_compliance.embedding import (
+    AT_ONCE,
+    REMEMBERED,
+    STEP,
+    MiniLM,
+    _of_a_length,
+    packaged,
+)
 
 # As the reference implementation (Hugging Face tokenizers, BertTokenizer, uncased) cuts them.
 REFERENCE = [
@@ -43,14 +50,48 @@ def test_long_texts_are_cut_off_with_their_end_mark():
 
 
 def test_vectors_have_length_one_and_do_not_depend_on_their_neighbours():
-    texts = ["The log is public.", "Nobody may delete an entry of the trail, whoever asks for it.", ""]
-    together = packaged().embed(texts)
-    assert together.shape == (3, packaged().dimension)
+    texts = [
+        f"The log{' of grants' * extra} is public in case {case}."
+        for case in range(12)
+        for extra in (0, 1, 2)
+    ]
+    texts += ["", "Nobody may delete an entry of the trail, whoever asks for it.", "word " * 400]
+    together = MiniLM().embed(texts)  # remembers nothing yet
+    assert together.shape == (len(texts), MiniLM.dimension)
     assert together.dtype == np.float32
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    for row, text in enumerate(texts):
-        assert np.array_equal(packaged().embed([text])[0], together[row])
-    assert packaged().embed([]).shape == (0, packaged().dimension)
+    alone, backwards = MiniLM(), MiniLM()
+    assert np.allclose(np.vstack([alone.embed([text]) for text in texts]), together, atol=1e-6)
+    assert np.allclose(backwards.embed(texts[::-1])[::-1], together, atol=1e-6)
+    assert alone.embed([]).shape == (0, MiniLM.dimension)
+
+
+def test_texts_of_one_pass_are_of_nearly_one_length_and_few():
+    pieces = {f"{length} {number}": [0] * length for length in (2, 3, 9, 200) for number in range(10)}
+    groups = list(_of_a_length(pieces))
+    assert sorted(text for group in groups for text in group) == sorted(pieces)
+    for group in groups:
+        lengths = [len(pieces[text]) for text in group]
+        assert len(group) <= AT_ONCE and max(lengths) - min(lengths) < STEP
+    assert len(groups) == 3 + 2 + 2
+
+
+def test_each_text_is_read_once_and_what_was_read_long_ago_again(monkeypatch: pytest.MonkeyPatch):
+    model, read = MiniLM(), []
+
+    def passes(texts: list[list[int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        read.extend(texts)
+        return [
+            (np.full(384, len(text), np.float32), np.zeros((len(text), 384), np.float32)) for text in texts
+        ]
+
+    monkeypatch.setattr(model, "_pass", passes)
+    texts = [f"Rule {number}." for number in range(REMEMBERED + 50)]
+    vectors = model.embed([*texts, texts[-1]])
+    assert len(read) == len(texts) and len(vectors) == len(texts) + 1
+    assert [len(half) for half in model.halfway(texts[-2:])] == [5, 5] and len(read) == len(texts)
+    model.embed(texts[:1])
+    assert len(read) == len(texts) + 1
 
 
 def test_what_means_the_same_lies_closer():
