@@ -21,6 +21,7 @@ from portal.pages.refusals import attempt, field_errors
 from portal.pages.render import fragment, page, see_other
 from portal.services import acting, services
 from portal.synthesising import opened, take
+from workflows.constitution import amendments
 from workflows.constitution.document import Constitution
 from workflows.constitution.figures import Figures
 from workflows.constitutional_compliance import validations
@@ -222,6 +223,7 @@ async def _held_against(
     subject = Subject(
         title=draft.title,
         text=draft.text,
+        amended=amendments.normalised(draft.constitution.text) if draft.constitution else "",
         category=draft.category,
         emergency=draft.emergency,
         policy_ref=ref,

@@ -152,7 +152,7 @@ def _marked(text: str, findings: Sequence[Finding]) -> tuple[Markup, dict[int, i
     marks = []
     for number, finding in enumerate(findings, start=1):
         span = finding.span
-        if span is None or text[span.start : span.end] != span.quote:
+        if span is None or span.of != "text" or text[span.start : span.end] != span.quote:
             continue
         place = spans.setdefault((span.start, span.end), len(spans) + 1)
         about = principle_name(finding.principle)

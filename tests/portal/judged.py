@@ -88,7 +88,7 @@ def result(
     measured: dict[str, Any] | None = None,
 ) -> Result:
     consensus = agree(ConsensusStrategy.WEIGHTED_AVERAGE, analysers)
-    found, why = verdict.decide(Subject("Archive", TEXT), findings, consensus, 0)
+    found, why = verdict.decide(Subject("Archive", TEXT), findings, consensus, [])
     return Result(
         verdict=found,
         score=consensus.score or 0.0,

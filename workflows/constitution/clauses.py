@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+ANNEXES = "\n## Annex"  # where the clauses end
 _SECTION = re.compile(r"^## (\d+) (.+)$", re.M)
 _CLAUSE = re.compile(r"^\*\*(\d+\.\d+)\*\* (.+?)(?=\n\n|\n*\Z)", re.M | re.S)
 
@@ -20,7 +21,7 @@ class Clause(msgspec.Struct, frozen=True):
 
 def clauses(document: str) -> list[Clause]:
     """The clauses of a document in order; none where it is not written in numbered clauses."""
-    body = document.partition("\n## Annex")[0]
+    body = document.partition(ANNEXES)[0]
     headings = dict(_SECTION.findall(body))
     return [
         Clause(number, headings.get(number.partition(".")[0], ""), " ".join(text.split()))

@@ -38,7 +38,7 @@ from workflows.policy_enforcement.rulebook import Engine, Rulebook
 from workflows.policy_enforcement.rules import Conflict
 from workflows.ports import LanguageModel, Vectors
 
-VERSION = 2  # of the rules by which analysers read and verdicts come about; another one is another basis
+VERSION = 3  # of the rules by which analysers read and verdicts come about; another one is another basis
 SHOWN = 60  # findings of one result
 LEVELS = list(Strategy)
 
@@ -139,7 +139,7 @@ class LocalJudge:
         level: Strategy = Strategy.STANDARD,
     ) -> list[Result | Problem]:
         """As `judge`, where it is known already with which rules in force those of the subjects clash."""
-        readings = [read(subject) for subject in subjects]
+        readings = [read(subject, constitution.text) for subject in subjects]
         rivals = _rivals(enacted) if reaches(level, Strategy.ENHANCED_VALIDATION) else []
         texts = [place.text for reading in readings for place in reading.legible]
         seen = await self.models.see([*texts, *(rival.text for rival in rivals)])
@@ -277,7 +277,7 @@ class LocalJudge:
     ) -> Result:
         consensus = agree(self.strategy, analysers)
         findings = _ordered([finding for item in analysers for finding in item.findings])
-        found, reasons = verdict.decide(reading.subject, findings, consensus, len(reading.illegible))
+        found, reasons = verdict.decide(reading.subject, findings, consensus, reading.unjudged)
         return Result(
             verdict=found,
             score=consensus.score if consensus.score is not None else 0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -19,11 +19,12 @@ SEVERITIES = {
 
 
 class Span(msgspec.Struct, frozen=True):
-    """`text[start:end]`, in characters, is `quote`."""
+    """`text[start:end]`, in characters, is `quote`. `of`: the policy's own text, or the constitution as it amends it."""
 
     start: int
     end: int
     quote: str
+    of: Literal["text", "constitution"] = "text"
 
 
 class Precedent(msgspec.Struct, frozen=True):
@@ -122,10 +123,12 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """What is judged. `rule` and its declared reach only of policies that carry one."""
+    """What is judged. `rule` and its declared reach only of policies that carry one; `amended` the whole constitution, as
+    an amendment has it."""
 
     title: str
     text: str
+    amended: str = ""
     category: str = ""
     emergency: bool = False
     policy_ref: str = ""

@@ -1,8 +1,8 @@
 """From what was found and how far the analysers agree to a verdict, with its reasons. Pure (Constitution §§ 4.9–4.11).
 
 - not compliant: something is surely broken, by an analyser that may decide, and no other surely says otherwise;
-- requires review: the consensus asks for people, or the classifier is not sure enough, or something was found, or a
-  passage could not be read;
+- requires review: the consensus asks for people, or the classifier is not sure enough, or something was found, or
+  there is what no analyser judges;
 - compliant: everything else.
 A constitutional policy changes what it is held against, so that no machine stops it: people say whether § 10 carries it.
 """
@@ -37,9 +37,9 @@ Clause = tuple[Span | None, str]  # where, and which principle
 
 
 def decide(
-    subject: Subject, findings: Sequence[Finding], consensus: Consensus, illegible: int
+    subject: Subject, findings: Sequence[Finding], consensus: Consensus, unjudged: Sequence[str]
 ) -> tuple[Compliance, tuple[str, ...]]:
-    """The verdict and its reasons, one sentence each."""
+    """The verdict and its reasons, one sentence each; `unjudged`: what no analyser judges, likewise."""
     broken = [item for item in findings if item.sure and item.analyser in DECIDING]
     if broken and subject.category != Category.CONSTITUTIONAL:
         return Compliance.NON_COMPLIANT, tuple(_named(broken))
@@ -48,8 +48,7 @@ def decide(
         reasons.append("It changes the constitution itself, so that people decide whether § 10 carries it.")
     reasons.extend(consensus.people or _doubts(consensus))
     reasons.extend(_named([item for item in findings if item not in broken and is_grave(item)]))
-    if illegible:
-        reasons.append(f"{_passages(illegible)} in a language that the analysers do not read.")
+    reasons.extend(unjudged)
     if reasons:
         return Compliance.REQUIRES_REVIEW, tuple(reasons)
     return Compliance.COMPLIANT, ("Nothing was found that breaks a principle, and the analysers agree.",)
@@ -131,7 +130,3 @@ def _named(findings: Sequence[Finding]) -> list[str]:
     return said[:SHOWN] + (
         [f"{more} more of the kind {'was' if more == 1 else 'were'} found."] if more > 0 else []
     )
-
-
-def _passages(count: int) -> str:
-    return "One passage is" if count == 1 else f"{count} passages are"

@@ -77,7 +77,7 @@ class Evidence(View):
     kind: str
     level: RiskLevel
     explanation: str
-    field: Literal["title", "summary", "text", "category", "rule", "emergency"]
+    field: Literal["title", "summary", "text", "category", "rule", "emergency", "constitution"]
     quote: str = ""
     start: int = -1
     end: int = -1

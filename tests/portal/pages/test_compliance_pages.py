@@ -23,14 +23,14 @@ from tests.portal.pages.html import check_page, links, send, text_of
 from tests.portal.statements import counted
 from workflows.constitution.document import Constitution
 from workflows.constitutional_compliance import validations
-from workflows.constitutional_compliance.analysis import Analyser
+from workflows.constitutional_compliance.analysis import Analyser, LocalJudge
 from workflows.constitutional_compliance.calibration import Calibration
 from workflows.constitutional_compliance.evaluation import evaluate
 from workflows.constitutional_compliance.findings import Result, Subject
 from workflows.errors import Unavailable
 from workflows.kinds import Compliance
 from workflows.policy_creation import drafts
-from workflows.policy_creation.views import PolicyDraft
+from workflows.policy_creation.views import DocumentDraft, PolicyDraft
 from workflows.roles import Actor, Role
 from workflows.storage.tables import audit_subject, person
 
@@ -105,6 +105,38 @@ async def asked(
 
 
 # --- the tab ---
+
+
+async def test_what_an_amendment_writes_into_the_constitution_is_judged_with_its_text(
+    app: Litestar, client: httpx.AsyncClient
+) -> None:
+    """A harmless text says nothing of the document that comes into force with it."""
+    held = app.state.services
+    offices = "**2.5** The ombudsperson"
+    chair = "The chair’s vote counts as three votes whenever the assembly is divided."
+    document = held.constitution.text.replace(offices, f"**2.6** {chair}\n\n{offices}")
+    draft = PolicyDraft(
+        **{
+            **DRAFT,
+            "title": "Offices",
+            "text": "The second section is easier to read.",
+            "category": "constitutional",
+        },
+        constitution=DocumentDraft(document, held.constitution.sha256),
+    )
+    chidi = await someone(app, "chidi")
+    async with begin_unit(held.engine, constitution=held.governing, actor=chidi) as unit:
+        ref = await drafts.create(unit, held.constitution.figures, draft, submit=True)
+    await settle(app, LocalJudge())
+    text = text_of(await shown(client, f"/policies/{ref}/compliance"))
+    assert "The analysis is not sure: people decide" in text
+    assert "It makes some votes weigh more than others." in text
+    assert f"{chair} In the constitution as it would be amended." in text
+    assert "See it in the text" not in text
+    newest = (await client.get(f"/api/v1/policies/{ref}/compliance")).json()["newest"]
+    spans = [each["span"] for each in newest["result"]["findings"] if each["span"]]
+    assert spans and {span["of"] for span in spans} == {"constitution"}
+    assert {document[span["start"] : span["end"]] for span in spans} == {chair}
 
 
 async def test_the_tab_shows_what_a_judgement_rests_on(

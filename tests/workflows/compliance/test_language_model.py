@@ -63,6 +63,21 @@ async def test_a_sound_answer_is_taken_and_decides_nothing(said: str) -> None:
     assert (finding.severity, finding.sure, finding.articles) == ("critical", False, ("5.8", "5.9"))
 
 
+async def test_what_is_written_into_the_constitution_can_be_quoted_and_what_stood_there_cannot() -> None:
+    offices = "**2.5** The ombudsperson"
+    document = CONSTITUTION.text.replace(offices, f"**2.6** {QUOTE}\n\n{offices}")
+    subject = Subject("Openness", "The second section is clearer.", amended=document)
+    model = Scripted(answer())
+    analyser = await language_model.analyse(model, subject, CONSTITUTION)
+    ((_, text),) = model.asked
+    assert QUOTE in text and "Every member has one vote" not in text
+    (span,) = [finding.span for finding in analyser.findings]
+    assert span is not None and span.of == "constitution" and document[span.start : span.end] == QUOTE
+    old = Scripted(answer(quote="Every member has one vote, and all votes weigh the same."))
+    refused = await language_model.analyse(old, subject, CONSTITUTION)
+    assert not refused.present and "does not stand in the text" in refused.why
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

@@ -140,7 +140,10 @@ def test_numbers_from_minus_127_to_127_say_nearly_what_the_weights_said():
 
 def test_with_the_packaged_weights_it_is_the_packaged_model(training: ModuleType):
     weights = training.packaged_weights()
-    texts = ["Members may propose a policy, but the board decides whether it is put to the vote.", "They vote."]
+    texts = [
+        "Members may propose a policy, but the board decides whether it is put to the vote.",
+        "They vote.",
+    ]
     bare = Reader(shipped_reader()._trained, packaged())
     bare._matrices = {name: value for name, value in weights.items() if value.ndim == 2}
     bare._vectors = {name: value for name, value in weights.items() if value.ndim == 1}

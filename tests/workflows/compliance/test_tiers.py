@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.judging import Says, finding
 from workflows.constitution.document import load
 from workflows.constitutional_compliance import queries, tiers, validations
-from workflows.constitutional_compliance.findings import Subject
+from workflows.constitutional_compliance.findings import Span, Subject
 from workflows.errors import Conflict, Invalid, Refused
 from workflows.kinds import Compliance, RiskLevel, Severity, Strategy
 from workflows.policy_creation import ballots
@@ -183,6 +183,17 @@ def test_no_finding_counts_for_more_than_it_is_sure_of(found: list[Any], verdict
             LEVELS.index(evidence.level) <= LEVELS.index(tiers.BY_SEVERITY[each.severity]) - (not each.sure)
             for each in result.findings
         )
+
+
+async def test_evidence_says_that_it_stands_in_the_amended_constitution() -> None:
+    span = Span(40, 59, "The chair has three.", of="constitution")
+    (evidence,) = tiers.from_findings(await _result(finding(span=span)))
+    assert (evidence.field, evidence.quote, evidence.start, evidence.end) == (
+        "constitution",
+        span.quote,
+        -1,
+        -1,
+    )
 
 
 async def test_whatever_is_found_the_tier_never_falls(assembly: Any) -> None:

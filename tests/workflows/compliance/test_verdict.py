@@ -37,14 +37,21 @@ def finding(analyser: str, *, sure: bool = True, score: float = 1.0) -> Finding:
     return Finding("equal_vote", Severity.CRITICAL, "It is so.", analyser, score, sure, SPAN)
 
 
-@given(subjects, st.lists(found, max_size=6), st.lists(st.floats(0, 1), max_size=5), st.integers(0, 3))
-def test_verdicts(subject: Subject, findings: list[Finding], scores: list[float], illegible: int) -> None:
+@given(
+    subjects,
+    st.lists(found, max_size=6),
+    st.lists(st.floats(0, 1), max_size=5),
+    st.lists(st.just("Left."), max_size=2),
+)
+def test_verdicts(
+    subject: Subject, findings: list[Finding], scores: list[float], unjudged: list[str]
+) -> None:
     consensus = agree(ConsensusStrategy.WEIGHTED_AVERAGE, agreed(*scores))
-    result, reasons = verdict.decide(subject, findings, consensus, illegible)
+    result, reasons = verdict.decide(subject, findings, consensus, unjudged)
     sure = any(item.sure and item.analyser in verdict.DECIDING for item in findings)
     assert (result == Compliance.NON_COMPLIANT) == (sure and subject.category != Category.CONSTITUTIONAL)
     if result == Compliance.COMPLIANT:
-        assert not consensus.people and not illegible and len(scores) >= 2
+        assert not consensus.people and not unjudged and len(scores) >= 2
         assert not any(verdict.is_grave(item) for item in findings)
         assert scores[NAMES.index("classifier")] >= verdict.PASSES
     assert reasons and all(reasons)
@@ -57,7 +64,7 @@ def test_the_classifier_must_be_surer_than_the_consensus() -> None:
     for own, expected in ((0.899, Compliance.REQUIRES_REVIEW), (0.9, Compliance.COMPLIANT)):
         consensus = agree(ConsensusStrategy.WEIGHTED_AVERAGE, agreed(1.0, own, 0.95))
         assert not consensus.people
-        result, reasons = verdict.decide(Subject("T", "Tea"), [], consensus, 0)
+        result, reasons = verdict.decide(Subject("T", "Tea"), [], consensus, [])
         assert result == expected
         if own < verdict.PASSES:
             assert reasons == ("The classifier's score is 0.899, below 0.90.",)
@@ -66,7 +73,7 @@ def test_the_classifier_must_be_surer_than_the_consensus() -> None:
 def test_what_is_not_measured_never_stops_a_text() -> None:
     consensus = agree(ConsensusStrategy.WEIGHTED_AVERAGE, agreed(0.9, 0.9))
     for name in ("semantic", "language_model:x"):
-        result, _ = verdict.decide(Subject("T", "Tea"), [finding(name)], consensus, 0)
+        result, _ = verdict.decide(Subject("T", "Tea"), [finding(name)], consensus, [])
         assert result == Compliance.REQUIRES_REVIEW
 
 

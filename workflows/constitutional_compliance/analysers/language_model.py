@@ -14,6 +14,7 @@ import msgspec
 
 from workflows.constitution.document import Constitution
 from workflows.constitutional_compliance.findings import SEVERITIES, Analyser, Finding, Span, Subject
+from workflows.constitutional_compliance.reading import amendment
 from workflows.errors import Unavailable
 from workflows.ports import LanguageModel
 
@@ -83,7 +84,11 @@ def question(subject: Subject, constitution: Constitution) -> tuple[str, str]:
     mark = f"=== {secrets.token_hex(12)}"
     principles = "\n".join(f"{item.key}: {item.says}" for item in constitution.principles)
     system = INSTRUCTIONS.format(mark=mark, principles=principles, most=MOST)
-    return system, f"{mark}\n{subject.title}\n\n{subject.text}\n{mark}"
+    written = [passage.text for passage in amendment(subject, constitution.text).new]
+    text = "\n\n".join(
+        [subject.title, subject.text, *(["It writes into the constitution:"] if written else []), *written]
+    )
+    return system, f"{mark}\n{text}\n{mark}"
 
 
 def read(
@@ -107,8 +112,8 @@ def _finding(item: _Found, subject: Subject, constitution: Constitution, name: s
     principle = next((each for each in constitution.principles if each.key == item.principle), None)
     if principle is None:
         raise Misread(f"there is no principle “{item.principle[:60]}”.")
-    start = subject.text.find(item.quote)
-    if len(item.quote.strip()) < SHORTEST or (start < 0 and item.quote not in subject.title):
+    span = _span(item.quote, subject, constitution)
+    if len(item.quote.strip()) < SHORTEST or (span is None and item.quote not in subject.title):
         raise Misread("it quotes what does not stand in the text.")
     return Finding(
         principle=principle.key,
@@ -117,6 +122,18 @@ def _finding(item: _Found, subject: Subject, constitution: Constitution, name: s
         analyser=name,
         score=item.score,
         sure=False,
-        span=Span(start, start + len(item.quote), item.quote) if start >= 0 else None,
+        span=span,
         articles=principle.articles,
     )
+
+
+def _span(quote: str, subject: Subject, constitution: Constitution) -> Span | None:
+    start = subject.text.find(quote)
+    if start >= 0:
+        return Span(start, start + len(quote), quote)
+    for passage in amendment(subject, constitution.text).new:
+        start = passage.text.find(quote)
+        if start >= 0:
+            start += passage.start
+            return Span(start, start + len(quote), quote, of="constitution")
+    return None
