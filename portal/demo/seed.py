@@ -78,7 +78,7 @@ def _stories() -> Iterator[dict[str, Any]]:
 
 def _passages(stories: list[dict[str, Any]]) -> list[str]:
     """What of all stories is read when they are judged: a model reads them together much faster than one by one."""
-    subjects = (Subject(story["title"], story["text"]) for story in stories)
+    subjects = (Subject(story["title"], story["text"], story["summary"]) for story in stories)
     return [place.text for subject in subjects for place in read(subject).legible]
 
 

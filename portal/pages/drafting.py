@@ -223,6 +223,7 @@ async def _held_against(
     subject = Subject(
         title=draft.title,
         text=draft.text,
+        summary=draft.summary,
         amended=amendments.normalised(draft.constitution.text) if draft.constitution else "",
         category=draft.category,
         emergency=draft.emergency,

@@ -223,18 +223,18 @@ class House:
     def proposed(self, why: str) -> dict[str, Any]:
         """A policy of low risk whose ballot is open: the workflow that its author was answered with.
 
-        `why` it is wanted stands in its summary, which is not judged: what the house goes through sounds like breaches.
+        `why` it is wanted is told by its reviewer, whose words are not judged: what the house goes through sounds like breaches.
         """
         number = next(self.numbers)
         draft = {
             "title": f"The notice on floor {number}",
-            "summary": f"The notice at the door says “Wendesday”. {why}.",
+            "summary": "The notice at the door says “Wendesday”.",
             "text": f"The notice on floor {number} is corrected to say “Wednesday”.\n",
             "category": "governance",
         }
         workflow = self.done("chidi", "/api/v1/workflows/policy-creation", draft)
         self.complies(workflow["policy"]["ref"])
-        body = {"decision": "approve", "reason": "It is clear.", "version_sha256": _version(workflow)}
+        body = {"decision": "approve", "reason": f"It is clear. {why}.", "version_sha256": _version(workflow)}
         decided = self.done("dana", workflow["links"]["approve"], body)
         assert decided["current_stage"] == "voting", decided
         return workflow

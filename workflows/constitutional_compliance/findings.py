@@ -19,12 +19,12 @@ SEVERITIES = {
 
 
 class Span(msgspec.Struct, frozen=True):
-    """`text[start:end]`, in characters, is `quote`. `of`: the policy's own text, or the constitution as it amends it."""
+    """`text[start:end]`, in characters, is `quote`. `of`: the policy's text, its summary, or the constitution as it amends it."""
 
     start: int
     end: int
     quote: str
-    of: Literal["text", "constitution"] = "text"
+    of: Literal["text", "summary", "constitution"] = "text"
 
 
 class Precedent(msgspec.Struct, frozen=True):
@@ -128,6 +128,7 @@ class Subject(msgspec.Struct, frozen=True):
 
     title: str
     text: str
+    summary: str = ""
     amended: str = ""
     category: str = ""
     emergency: bool = False

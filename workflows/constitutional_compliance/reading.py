@@ -1,4 +1,4 @@
-"""What the analysers read of a subject: its title, its passages, and what it writes into the constitution.
+"""What the analysers read of a subject: its title, summary and text, and what it writes into the constitution.
 
 Some of it no analyser judges: passages in a language that they do not know, and what an amendment takes away.
 """
@@ -68,12 +68,13 @@ class Reading(msgspec.Struct, frozen=True):
 def read(subject: Subject, constitution: str = "") -> Reading:
     """`constitution`: the text of the one in force, to which an amended one is compared."""
     places = [Place(subject.title, None, is_legible(subject.title))] if subject.title.strip() else []
-    for passage in passages(subject.text):
-        span = Span(passage.start, passage.end, passage.text)
-        places.append(Place(passage.text, span, is_legible(passage.text)))
+    for of, text in (("summary", subject.summary), ("text", subject.text)):
+        for passage in passages(text):
+            span = Span(passage.start, passage.end, passage.text, of)
+            places.append(Place(passage.text, span, is_legible(passage.text)))
     changed = amendment(subject, constitution)
     for passage in changed.new:
-        span = Span(passage.start, passage.end, passage.text, of="constitution")
+        span = Span(passage.start, passage.end, passage.text, "constitution")
         places.append(Place(_line(passage), span, is_legible(passage.text)))
     return Reading(subject, tuple(places), changed)
 

@@ -117,7 +117,7 @@ def _waiting(unit: Unit, ids: Sequence[UUID] | None) -> sa.Select[Any]:
         sa.select(
             v.id, v.ref, v.workflow_id, v.level, v.taken, s.key, s.attempts, v.text,
             policy.c.ref.label("policy_ref"), policy.c.emergency,
-            version.title, version.text.label("version_text"), version.constitution_text, version.category,
+            version.title, version.summary, version.text.label("version_text"), version.constitution_text, version.category,
             version.version_sha256,
             version.rule_engine, version.rule_source, version.rule_examples,
         )
@@ -145,6 +145,7 @@ def _subject(row: sa.RowMapping) -> Subject:
     return Subject(
         title=row["title"],
         text=row["version_text"],
+        summary=row["summary"],
         amended=row["constitution_text"] or "",
         category=row["category"],
         emergency=row["emergency"],

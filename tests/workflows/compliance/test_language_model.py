@@ -63,6 +63,14 @@ async def test_a_sound_answer_is_taken_and_decides_nothing(said: str) -> None:
     assert (finding.severity, finding.sure, finding.articles) == ("critical", False, ("5.8", "5.9"))
 
 
+async def test_the_summary_can_be_quoted() -> None:
+    analyser = await language_model.analyse(
+        Scripted(answer()), Subject("Votes", "They are open.", QUOTE), CONSTITUTION
+    )
+    (span,) = [finding.span for finding in analyser.findings]
+    assert span is not None and (span.of, span.start, span.end) == ("summary", 0, len(QUOTE))
+
+
 async def test_what_is_written_into_the_constitution_can_be_quoted_and_what_stood_there_cannot() -> None:
     offices = "**2.5** The ombudsperson"
     document = CONSTITUTION.text.replace(offices, f"**2.6** {QUOTE}\n\n{offices}")

@@ -25,12 +25,14 @@ def written(reading: Reading) -> list[Place]:
     return [place for place in reading.places if place.span and place.span.of == "constitution"]
 
 
-def test_a_policy_that_amends_nothing_is_its_title_and_text() -> None:
-    reading = read(Subject("A title", "One sentence here. Another sentence here."), BASE)
+def test_a_policy_that_amends_nothing_is_its_title_summary_and_text() -> None:
+    reading = read(
+        Subject("A title", "One sentence here. Another sentence here.", "It is about sentences."), BASE
+    )
     assert [place.text for place in reading.places] == [
-        "A title", "One sentence here.", "Another sentence here.",
+        "A title", "It is about sentences.", "One sentence here.", "Another sentence here.",
     ]  # fmt: skip
-    assert [place.span and place.span.of for place in reading.places] == [None, "text", "text"]
+    assert [place.span and place.span.of for place in reading.places] == [None, "summary", "text", "text"]
     assert reading.unjudged == ()
 
 

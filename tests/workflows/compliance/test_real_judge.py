@@ -7,6 +7,7 @@ from typing import Any
 from workflows.constitutional_compliance import gate, queries, reassessment, validations
 from workflows.constitutional_compliance.analysis import LocalJudge
 
+SUMMARY = "Ballots close early."
 BREACH = """## Rule
 
 The ballot closes as soon as ten members have voted in favour, without waiting for the seven days.
@@ -30,7 +31,7 @@ async def test_an_ordinary_policy_comes_to_its_ballot(assembly: Any) -> None:
 
 async def test_a_breach_does_not(assembly: Any) -> None:
     a, judge = assembly, LocalJudge()
-    ref = await a.create(title="Quick ballots", summary="Ballots close early.", text=BREACH)
+    ref = await a.create(title="Quick ballots", summary=SUMMARY, text=BREACH)
     await validations.assess_waiting(a.units, judge, a.constitution)
     found = await queries.for_policy(
         a.connection, ref, figures=a.figures, sha256=a.constitution.sha256, now=a.now
@@ -39,5 +40,8 @@ async def test_a_breach_does_not(assembly: Any) -> None:
     assert found.standing.state in ("non_compliant", "asked")
     principles = {each.principle for each in found.newest.result.findings}
     assert principles & {"fair_ballot", "secret_ballot"}
-    for each in found.newest.result.findings:
-        assert each.span is None or BREACH[each.span.start : each.span.end] == each.span.quote
+    read = {"summary": SUMMARY, "text": BREACH}
+    spans = [each.span for each in found.newest.result.findings if each.span]
+    assert {span.of for span in spans} == {"summary", "text"}
+    for span in spans:
+        assert read[span.of][span.start : span.end] == span.quote

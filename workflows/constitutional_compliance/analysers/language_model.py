@@ -86,7 +86,13 @@ def question(subject: Subject, constitution: Constitution) -> tuple[str, str]:
     system = INSTRUCTIONS.format(mark=mark, principles=principles, most=MOST)
     written = [passage.text for passage in amendment(subject, constitution.text).new]
     text = "\n\n".join(
-        [subject.title, subject.text, *(["It writes into the constitution:"] if written else []), *written]
+        [
+            subject.title,
+            subject.summary,
+            subject.text,
+            *(["It writes into the constitution:"] if written else []),
+            *written,
+        ]
     )
     return system, f"{mark}\n{text}\n{mark}"
 
@@ -128,12 +134,13 @@ def _finding(item: _Found, subject: Subject, constitution: Constitution, name: s
 
 
 def _span(quote: str, subject: Subject, constitution: Constitution) -> Span | None:
-    start = subject.text.find(quote)
-    if start >= 0:
-        return Span(start, start + len(quote), quote)
+    for of, text in (("text", subject.text), ("summary", subject.summary)):
+        start = text.find(quote)
+        if start >= 0:
+            return Span(start, start + len(quote), quote, of)
     for passage in amendment(subject, constitution.text).new:
         start = passage.text.find(quote)
         if start >= 0:
             start += passage.start
-            return Span(start, start + len(quote), quote, of="constitution")
+            return Span(start, start + len(quote), quote, "constitution")
     return None

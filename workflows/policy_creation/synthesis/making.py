@@ -187,7 +187,8 @@ def subject(drafted: Drafted) -> Subject:
     rule = drafted.rule
     return Subject(
         title=drafted.title,
-        text=f"{drafted.summary}\n\n{drafted.text}",
+        text=drafted.text,
+        summary=drafted.summary,
         category=drafted.category,
         rule_engine=rule.engine if rule else None,
         rule_source=rule.source if rule else "",
