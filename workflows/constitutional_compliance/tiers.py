@@ -58,7 +58,6 @@ def from_findings(result: Result) -> Iterator[Evidence]:
         level = _gravity(finding, result.verdict)
         if level is not None and level != RiskLevel.LOW:
             span = finding.span
-            own = span if span and span.of == "text" else None
             yield Evidence(
                 kind="compliance_finding",
                 level=level,
@@ -66,8 +65,8 @@ def from_findings(result: Result) -> Iterator[Evidence]:
                 f"“{finding.principle.replace('_', ' ')}”, as {finding.analyser.replace('_', ' ')} found.",
                 field=span.of if span else ("rule" if finding.analyser == "behaviour" else "title"),
                 quote=span.quote[:QUOTE] if span else "",
-                start=own.start if own else -1,
-                end=min(own.end, own.start + QUOTE) if own else -1,
+                start=span.start if span else -1,
+                end=min(span.end, span.start + QUOTE) if span else -1,
             )
 
 

@@ -72,7 +72,10 @@ class PolicyDraft(View):
 
 
 class Evidence(View):
-    """Why a risk is as it is. `start`/`end` are character offsets of `quote` in `field`; -1 where there is no text."""
+    """Why a risk is as it is. `start`/`end` are character offsets of `quote` in `field`; -1 where there is no text.
+
+    `constitution`: as the policy amends it.
+    """
 
     kind: str
     level: RiskLevel

@@ -186,14 +186,10 @@ def test_no_finding_counts_for_more_than_it_is_sure_of(found: list[Any], verdict
 
 
 async def test_evidence_says_that_it_stands_in_the_amended_constitution() -> None:
-    span = Span(40, 59, "The chair has three.", of="constitution")
+    span = Span(40, 60, "The chair has three.", of="constitution")
     (evidence,) = tiers.from_findings(await _result(finding(span=span)))
-    assert (evidence.field, evidence.quote, evidence.start, evidence.end) == (
-        "constitution",
-        span.quote,
-        -1,
-        -1,
-    )
+    assert (evidence.field, evidence.quote) == (span.of, span.quote)
+    assert (evidence.start, evidence.end) == (span.start, span.end)
 
 
 async def test_whatever_is_found_the_tier_never_falls(assembly: Any) -> None:
