@@ -170,15 +170,19 @@ def _only(line: int, code: str, message: str) -> Checked:
 
 
 def _told(message: str, code: str) -> list[Problem]:
-    """OPA's own errors, `rule.rego:5: rego_parse_error: …` and what follows, as problems at their lines."""
+    """OPA's own errors, `rule.rego:5: rego_parse_error: …` and what follows, as problems in the order of their lines.
+
+    OPA goes through the rules of a circle in any order.
+    """
     found = re.findall(rf"{re.escape(FILE)}:(\d+): (?:rego_(\w+?)_error: )?([^\n]*)", message)
     if not found:
         return [Problem(0, code, " ".join(message.split())[:300])]
     codes = {"unsafe_var": "unsafe", "type": "type", "parse": "syntax", "recursion": "recursion"}
-    return [
+    problems = [
         Problem(int(line), codes.get(kind, code), f"{text[:1].upper()}{text[1:300]}.".replace("..", "."))
         for line, kind, text in found
     ]
+    return sorted(problems, key=lambda problem: problem.line)
 
 
 def _compile(engine: OpaEngine, source: str, name: str) -> list[Problem]:
