@@ -89,8 +89,7 @@ def test_what_is_written_in_another_language_is_for_people() -> None:
 
 
 @given(st.sampled_from(BASE.partition(ANNEXES)[0].split("\n\n")[3:]), st.text(max_size=80))
-def test_whatever_becomes_of_a_paragraph_is_read_or_left_to_people(paragraph: str, instead: str) -> None:
-    """No word of three or more of the one in force goes, and none comes, without a reading or a sentence."""
+def test_no_clause_goes_unseen_and_what_comes_is_quoted_where_it_stands(paragraph: str, instead: str) -> None:
     document = BASE.replace(paragraph, instead)
     reading = read(Subject("Amend", "It is amended.", amended=document), BASE)
     for place in written(reading):

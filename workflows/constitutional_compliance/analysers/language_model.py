@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from collections.abc import Sequence
 
 import msgspec
 
 from workflows.constitution.document import Constitution
 from workflows.constitutional_compliance.findings import SEVERITIES, Analyser, Finding, Span, Subject
+from workflows.constitutional_compliance.passages import Passage
 from workflows.constitutional_compliance.reading import amendment
 from workflows.errors import Unavailable
 from workflows.ports import LanguageModel
@@ -111,14 +113,20 @@ def read(
             raise Misread(f"{number:g} is no share from 0 to 1.")
     if len(answer.findings) > MOST:
         raise Misread(f"it has more than {MOST} findings.")
-    return answer, tuple(_finding(item, subject, constitution, name) for item in answer.findings)
+    written = amendment(subject, constitution.text).new
+    spans = [_span(item.quote, subject, written) for item in answer.findings]
+    return answer, tuple(
+        _finding(item, span, subject, constitution, name)
+        for item, span in zip(answer.findings, spans, strict=True)
+    )
 
 
-def _finding(item: _Found, subject: Subject, constitution: Constitution, name: str) -> Finding:
+def _finding(
+    item: _Found, span: Span | None, subject: Subject, constitution: Constitution, name: str
+) -> Finding:
     principle = next((each for each in constitution.principles if each.key == item.principle), None)
     if principle is None:
         raise Misread(f"there is no principle “{item.principle[:60]}”.")
-    span = _span(item.quote, subject, constitution)
     if len(item.quote.strip()) < SHORTEST or (span is None and item.quote not in subject.title):
         raise Misread("it quotes what does not stand in the text.")
     return Finding(
@@ -133,12 +141,13 @@ def _finding(item: _Found, subject: Subject, constitution: Constitution, name: s
     )
 
 
-def _span(quote: str, subject: Subject, constitution: Constitution) -> Span | None:
+def _span(quote: str, subject: Subject, written: Sequence[Passage]) -> Span | None:
+    """Where the quote stands; `written`: what the subject writes into the constitution."""
     for of, text in (("text", subject.text), ("summary", subject.summary)):
         start = text.find(quote)
         if start >= 0:
             return Span(start, start + len(quote), quote, of)
-    for passage in amendment(subject, constitution.text).new:
+    for passage in written:
         start = passage.text.find(quote)
         if start >= 0:
             start += passage.start
