@@ -432,6 +432,13 @@ async def test_a_draft_is_checked_as_it_is_written(app: Litestar, reads: Reads, 
         assert (await connection.execute(sa.text("SELECT count(*) FROM validation"))).scalar_one() == 0
     part = await chidi.post("/policies/check", data=entered, headers={"HX-Request": "true"})
     assert part.text.lstrip().startswith("<section") and "Findings by principle" in part.text
+    assert reads.asked[-1].summary == DRAFT["summary"] and reads.asked[-1].amended == ""
+    document = app.state.services.constitution.text.replace(
+        "| quorum_percent | 10 |", "| quorum_percent | 20 |"
+    )
+    amending = {"category": "constitutional", "amends": "true", "constitution_text": document}
+    await send(chidi, page, "/policies", **{**entered, **amending}, do="check")
+    assert reads.asked[-1].amended == document
     reads.error = Unavailable("The AC service does not answer.")
     away = await send(chidi, page, "/policies", **entered, do="check")
     assert "The AC service does not answer." in text_of(check_page(away))
