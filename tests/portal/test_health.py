@@ -6,6 +6,7 @@ import dataclasses
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from portal.settings import Settings
 from tests.conftest import arranged
 from tests.portal.the_log import seal
+from workflows.errors import Unavailable
 from workflows.kinds import WorkflowStatus
+from workflows.policy_enforcement.bundle import Bundle
 from workflows.storage.tables import chain_status, workflow
 from workflows.storage.unit import new_id
 
@@ -49,15 +52,28 @@ async def test_requests_are_counted_by_route_and_by_the_status_they_got(client: 
     assert not any("/nothing" in label for key in counted for label in key)
 
 
-async def test_ready_says_whether_the_rules_can_be_asked(client: httpx.AsyncClient, app: Litestar):
+async def test_ready_says_whether_the_rules_can_be_asked(
+    client: httpx.AsyncClient, app: Litestar, monkeypatch: pytest.MonkeyPatch
+):
+    """The engine itself is away, as the portal prepares it of its own accord whenever it can."""
+
+    async def away(bundle: Bundle) -> None:
+        raise Unavailable("No engine answers.", code="engine_away")
+
+    async def found() -> dict[str, Any]:
+        return (await client.get("/readyz")).json()
+
     held = app.state.services.rulebook
+    assert (await found())["checks"]["bundle"]["ok"], "no rule was ever made"
+    with monkeypatch.context() as patched:
+        patched.setattr(held.engine, "prepare", away)
+        await held.look()
+        answer = await found()
+        assert not answer["checks"]["bundle"]["ok"] and answer["ready"], "people go on deciding"
+        assert "not loaded yet" in answer["checks"]["bundle"]["reason"]
     await held.prepare()
-    answer = (await client.get("/readyz")).json()
+    answer = await found()
     assert answer["checks"]["bundle"]["ok"] and answer["ready"]
-    held.prepared = None
-    answer = (await client.get("/readyz")).json()
-    assert not answer["checks"]["bundle"]["ok"] and answer["ready"], "people go on deciding"
-    assert "not loaded yet" in answer["checks"]["bundle"]["reason"]
 
 
 async def test_workflows_are_counted_from_what_happened(client: httpx.AsyncClient, app: Litestar):
