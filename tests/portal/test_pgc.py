@@ -80,7 +80,7 @@ async def test_killed_it_allows_nothing_and_back_it_decides_again(
     kept = (await client.get(f"/api/v1/enforcement/decisions/{denied['decision_id']}")).json()
     assert kept["outcome"] == "deny", "that it was away is on record"
     service.start()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (await operator.post(DECIDE, json=grant(500))).json()["decision"] != "allow":
         assert time.monotonic() < deadline, "it does not decide again"
         await asyncio.sleep(0.2)
