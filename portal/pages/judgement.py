@@ -125,6 +125,7 @@ def shown(constitution: Constitution, result: Result | None, text: str | None) -
     return {
         "judged": result,
         "marked_text": html,
+        "marks": len(places),
         "touched": _by_principle(constitution, found),
         "present": [each for each in said if each.analyser.present],
         "absent": [each for each in said if not each.analyser.present],

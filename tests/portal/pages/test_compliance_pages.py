@@ -132,7 +132,8 @@ async def test_what_an_amendment_writes_into_the_constitution_is_judged_with_its
     assert "The analysis is not sure: people decide" in text
     assert "It makes some votes weigh more than others." in text
     assert f"{chair} In the constitution as it would be amended." in text
-    assert "See it in the text" not in text
+    assert "See it in the text" not in text and "A number after a marked passage" not in text
+    assert "none is marked here: what was found stands elsewhere" in text
     newest = (await client.get(f"/api/v1/policies/{ref}/compliance")).json()["newest"]
     spans = [each["span"] for each in newest["result"]["findings"] if each["span"]]
     assert spans and {span["of"] for span in spans} == {"constitution"}
