@@ -13,7 +13,7 @@ run: venv
 # Several at once, for much of the time is waiting for processes that are started and killed; what measures runs alone.
 # The browser's tests have a process of their own: Playwright keeps an event loop running for as long as it is there.
 test: venv
-	$(BIN)/python -m pytest -n 3 --dist loadfile --ignore=tests/e2e --ignore=tests/performance
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/e2e --ignore=tests/performance
 	$(BIN)/python -m pytest tests/e2e
 	$(BIN)/python -m pytest tests/performance
 

@@ -32,6 +32,23 @@ from workflows.storage.unit import Unit, new_id
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday; governance time of tests that name no other
 
 
+# Minutes a file, most of them spent waiting for processes that start and die.
+LONG = (
+    "tests/reliability/",
+    "tests/portal/test_supervisor",
+    "tests/portal/test_hostile",
+    "tests/chain/test_a",
+    "tests/chain/test_checkpoint_anchoring_failures",
+    "tests/workflows/compliance/test_reader",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several at once begin with the long files, so that no process is left with one of them when all others are done."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
