@@ -18,7 +18,7 @@ from tests.e2e.running import ROOT
 from workflows.constitution.document import load
 from workflows.constitutional_compliance.analysers import figures, powers, semantic
 from workflows.constitutional_compliance.analysis import LocalJudge
-from workflows.constitutional_compliance.corpus import LabelledClause, held_part, shipped
+from workflows.constitutional_compliance.corpus import LabelledClause, exam, held_part, shipped
 from workflows.constitutional_compliance.embedding import packaged
 from workflows.constitutional_compliance.findings import Result, Subject
 from workflows.constitutional_compliance.heads import shipped_heads
@@ -37,9 +37,7 @@ import asyncio, sys, time
 began = time.perf_counter()
 from workflows.constitution.document import load
 from workflows.constitutional_compliance.analysis import LocalJudge
-from workflows.constitutional_compliance.corpus import LabelledClause, held_part, shipped
-from workflows.constitutional_compliance.findings import Result, Subject
-from workflows.kinds import Compliance
+from workflows.constitutional_compliance.findings import Subject
 asyncio.run(LocalJudge().judge(load(), [Subject("A policy", sys.stdin.read())]))
 print(time.perf_counter() - began)
 """
@@ -118,16 +116,19 @@ async def test_one_text_and_many(
 async def test_verdicts_on_whole_policies(
     report: Callable[[str, list[str], list[list[str]]], None],
 ) -> None:
-    """What becomes of texts as people hand them in: the held part of the corpus, and the demonstration's policies."""
+    """What becomes of texts as people hand them in: whole policies of the corpus' held part, sentences alone, the demonstration's."""
     whole: dict[str, list[LabelledClause]] = {}
     for clause in held_part(shipped()):
         if clause.principle is None:
             whole.setdefault(clause.policy, []).append(clause)
     subjects = [Subject("", "\n\n".join(clause.text for clause in clauses)) for clauses in whole.values()]
     kinds = [
-        "held, breaking" if any(clause.breaks for clause in each) else "held, clean"
+        "a held policy, breaking" if any(clause.breaks for clause in each) else "a held policy, clean"
         for each in whole.values()
     ]
+    for sentence in exam():
+        subjects.append(Subject("", sentence.text))
+        kinds.append("a sentence alone, breaking" if sentence.breaks else "a sentence alone, clean")
     for path in sorted(POLICIES.glob("*.md")):
         _, head, text = path.read_text(encoding="utf-8").split("+++\n", 2)
         told = tomllib.loads(head)
@@ -138,7 +139,7 @@ async def test_verdicts_on_whole_policies(
         for kind, result in zip(kinds, await LocalJudge().judge(CONSTITUTION, subjects), strict=True)
     )
     report(
-        "Verdicts on whole policies, tier standard",
+        "Verdicts on whole texts, tier standard",
         ["policies", *Compliance],
         [[kind, *(str(found[kind, verdict]) for verdict in Compliance)] for kind in sorted(set(kinds))],
     )

@@ -45,7 +45,7 @@ def _head(measured: Measured) -> Iterator[str]:
     speed = measured.speed
     yield "# How often machines are right about compliance"
     yield ""
-    yield f"Measured {measured.date} by `make benchmark-compliance`, which writes this page. Intervals are 95 %, by drawing documents 1,000 times."
+    yield f"Measured {measured.date} by `make benchmark-compliance`, which writes this page; an exam that was not taken again keeps the figures of its own day. Intervals are 95 %, by drawing documents 1,000 times."
     yield "How the heads work and where they are weak: [compliance](compliance.md)."
     yield ""
     yield (
@@ -77,7 +77,7 @@ def _exam(exam: Exam) -> Iterator[str]:
     yield f"## {exam.name[0].upper()}{exam.name[1:]}: {_basis(exam)}"
     yield ""
     yield (
-        f"{report.clauses:,} clauses of {report.documents} documents, {report.violations:,} violations. Heads "
+        f"{exam.date}: {report.clauses:,} clauses of {report.documents} documents, {report.violations:,} violations. Heads "
         f"`{exam.heads_sha256[:12]}`, fitted to {exam.fitted_clauses:,} clauses (`{exam.fitted_to_sha256[:12]}`); judged: `{exam.judged_sha256[:12]}`."
     )
     yield ""

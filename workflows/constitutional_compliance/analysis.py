@@ -38,7 +38,7 @@ from workflows.policy_enforcement.rulebook import Engine, Rulebook
 from workflows.policy_enforcement.rules import Conflict
 from workflows.ports import LanguageModel, Vectors
 
-VERSION = 3  # of the rules by which analysers read and verdicts come about; another one is another basis
+VERSION = 4  # of the rules by which analysers read and verdicts come about; another one is another basis
 SHOWN = 60  # findings of one result
 LEVELS = list(Strategy)
 

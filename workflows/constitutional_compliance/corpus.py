@@ -12,6 +12,7 @@ import msgspec
 
 SHIPPED = Path(__file__).parent / "corpus"
 WHOLE = "whole_policies"
+FEW_WORDS = "few_words"  # the kind of clauses that say in few plain words what people say
 HELD_BELOW = "5"
 
 
@@ -52,6 +53,23 @@ def read(folder: Path) -> list[LabelledClause]:
         with path.open(encoding="utf-8", newline="") as file:
             clauses.extend(_clause(principle, row) for row in csv.DictReader(file))
     return clauses
+
+
+def exam() -> list[LabelledClause]:
+    """Sentences of somebody who had not seen the corpus. Nothing is ever fitted to them; each is a text of its own."""
+    with (SHIPPED / "exam" / "sentences.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        LabelledClause(
+            identity("", row["text"]),
+            None,
+            f"sentence {number}",
+            "sentence",
+            tuple(sorted(row["breaks"].split())),
+            row["text"],
+        )
+        for number, row in enumerate(rows, start=1)
+    ]
 
 
 def _clause(principle: str | None, row: dict[str, str]) -> LabelledClause:

@@ -12,12 +12,12 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
 
-# Of clauses that are submitted, those that break something: one text in ten, at twenty clauses. Supposed, not measured;
-# the answers of people will tell (docs/judging.md).
-PRIOR = 0.005
+# Of texts that are submitted, those that break something, however short they are; and of a long one's clauses. Supposed,
+# not measured; the answers of people will tell (docs/judging.md).
+TEXTS, PRIOR = 0.1, 0.005
 SURE = 0.95  # from which on a machine may say so: as many clauses that break nothing are read as texts have clauses
 LEAST, MOST = 1e-4, 1 - 1e-4  # no clause is surer than calibration can tell
-HOW = f"supposing that {PRIOR:.1%} of clauses break something"
+HOW = f"supposing that {TEXTS:.0%} of texts break something, of long ones {PRIOR:.1%} of their clauses"
 
 
 def ratios(probabilities: Matrix, base: Matrix) -> Matrix:
@@ -29,7 +29,8 @@ def complies(ratios: Matrix) -> float:
     """How likely the whole text complies. `ratios` has a row for each clause and a column for each principle."""
     if ratios.size == 0:
         return 1.0
-    odds = PRIOR / (1 - PRIOR) * float(ratios.mean(axis=1).sum())
+    prior = max(PRIOR, TEXTS / len(ratios))
+    odds = prior / (1 - prior) * float(ratios.mean(axis=1).sum())
     return 1.0 / (1.0 + odds)
 
 

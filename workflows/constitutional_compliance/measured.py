@@ -14,7 +14,13 @@ from workflows.constitutional_compliance.evaluation import Report
 from workflows.constitutional_compliance.heads import Heads
 
 PATH = Path(__file__).parent / "measured.json"
-HARD_CLAUSES, WHOLE_POLICIES, UNFAIR_TOS = "hard clauses", "whole policies", "UNFAIR-ToS"
+HARD_CLAUSES, FEW_WORDS, WHOLE_POLICIES, SENTENCES, UNFAIR_TOS = (
+    "hard clauses",
+    "few words",
+    "whole policies",
+    "sentences by another hand",
+    "UNFAIR-ToS",
+)
 
 
 class Texts(msgspec.Struct, frozen=True):
@@ -31,6 +37,7 @@ class Exam(msgspec.Struct, frozen=True):
     """One corpus judged by heads that had not seen it."""
 
     name: str
+    date: str
     heads_sha256: str
     embedder: str | None
     model_sha256: str | None
@@ -74,6 +81,12 @@ def ordinary_report(heads: Heads) -> Report | None:
 @lru_cache(maxsize=1)
 def _read() -> Measured | None:
     return msgspec.json.decode(PATH.read_bytes(), type=Measured) if PATH.exists() else None
+
+
+def last_exams() -> list[Exam]:
+    """All that was measured last, of whichever heads."""
+    everything = _read()
+    return everything.exams if everything else []
 
 
 def whole_texts(

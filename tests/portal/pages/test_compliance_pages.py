@@ -119,7 +119,7 @@ async def test_what_an_amendment_writes_into_the_constitution_is_judged_with_its
         **{
             **DRAFT,
             "title": "Offices",
-            "text": "The second section is easier to read.",
+            "text": "The second section gets one clause more.",
             "category": "constitutional",
         },
         constitution=DocumentDraft(document, held.constitution.sha256),

@@ -41,6 +41,13 @@ def stories() -> dict[str, dict[str, Any]]:
     return found
 
 
+DOUBTFUL = {
+    "23-maintainers-votes",
+    "24-forum",
+    "25-close-early",
+}  # what the demonstration has people asked about
+
+
 async def one(judge: LocalJudge, subject: Subject, **options: Any) -> Result:
     (result,) = await judge.judge(CONSTITUTION, [subject], **options)
     assert isinstance(result, Result)
@@ -62,7 +69,8 @@ async def test_ordinary_policies_pass_and_the_one_that_publishes_votes_does_not(
         if each["category"] != "constitutional" and each["title"].isascii()
     ]
     passed = [name for name in ordinary if found[name].verdict == Compliance.COMPLIANT]
-    assert len(passed) >= 0.75 * len(ordinary), "people are asked for what deserves it"
+    assert not DOUBTFUL & set(passed)
+    assert len(passed) >= 0.8 * len(set(ordinary) - DOUBTFUL), "people are asked for what deserves it"
     stopped = [name for name in ordinary if found[name].verdict == Compliance.NON_COMPLIANT]
     assert stopped == ["23-maintainers-votes"], "the demonstration has one that is meant to be"
     published = found["19-rejected"]
@@ -155,4 +163,6 @@ def test_more_clauses_need_stronger_evidence_and_more_evidence_weighs_more() -> 
     assert evidence.complies(loud) < 0.5 < evidence.complies(quiet[:1])
     assert evidence.complies(np.vstack([quiet, quiet])) < evidence.complies(quiet)
     assert evidence.complies(np.zeros((0, 14))) == 1.0
+    assert evidence.complies(np.full((1, 14), 1.0)) == pytest.approx(1 - evidence.TEXTS), "what tells nothing"
+    assert evidence.complies(loud[3:4]) < evidence.complies(loud), "a short text is not thought better of"
     assert 0 < evidence.breaks(1.0, 14) < 0.001 and evidence.breaks(1e9, 14) > evidence.SURE

@@ -15,6 +15,7 @@ from workflows.constitutional_compliance.corpus import LabelledClause
 KINDS = {
     *("plain", "negation", "exception", "quantifier", "swapped_parties", "near_miss"),
     *("ordinary", "legal", "implicit"),
+    corpus.FEW_WORDS,
 }
 PRINCIPLES = [principle.key for principle in load().principles]
 
@@ -22,6 +23,10 @@ PRINCIPLES = [principle.key for principle in load().principles]
 @pytest.fixture(scope="module")
 def clauses() -> list[LabelledClause]:
     return corpus.shipped()
+
+
+def _words(text: str) -> str:
+    return re.sub(r"\W+", " ", text.lower()).strip()
 
 
 @pytest.mark.parametrize("principle", PRINCIPLES)
@@ -44,7 +49,7 @@ def test_only_principles_of_the_constitution_are_broken(clauses: list[LabelledCl
 
 
 def test_no_clause_stands_twice(clauses: list[LabelledClause]):
-    texts = Counter(re.sub(r"\W+", " ", clause.text.lower()).strip() for clause in clauses)
+    texts = Counter(_words(clause.text) for clause in clauses)
     assert [text for text, times in texts.items() if times > 1] == []
     assert len({clause.id for clause in clauses}) == len(clauses)
 
@@ -86,6 +91,16 @@ def test_nothing_that_fits_is_given_a_held_clause(monkeypatch: pytest.MonkeyPatc
     assert given
     assert not any(corpus.held(clause.policy) for clause in given)
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in heads.SHIPPED.glob("*.heads")}
+
+
+def test_the_exam_is_of_sentences_that_nothing_is_fitted_to(clauses: list[LabelledClause]):
+    sentences = corpus.exam()
+    breaking = Counter(principle for clause in sentences for principle in clause.breaks)
+    assert set(breaking) == set(PRINCIPLES) and min(breaking.values()) >= 10
+    assert sum(not clause.breaks for clause in sentences) >= 140
+    known = {_words(clause.text) for clause in clauses}
+    assert not [clause.text for clause in sentences if _words(clause.text) in known]
+    assert len({clause.policy for clause in sentences}) == len(sentences), "each is a text of its own"
 
 
 def test_the_hash_is_of_what_is_said_and_not_of_its_order(clauses: list[LabelledClause]):

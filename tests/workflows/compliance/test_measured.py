@@ -18,11 +18,14 @@ def test_the_shipped_heads_were_measured_on_the_held_part(embedder: Embedder | N
     assert found is not None
     held = corpus.held_part(corpus.shipped())
     exams = {exam.name: exam for exam in found.exams}
-    assert set(exams) == {"hard clauses", "whole policies"}
+    assert set(exams) == {"hard clauses", "few words", "whole policies", "sentences by another hand"}
     whole = [clause for clause in held if clause.principle is None]
+    few = [clause for clause in held if clause.kind == corpus.FEW_WORDS]
+    assert exams["few words"].judged_sha256 == corpus.corpus_sha256(few)
+    assert exams["sentences by another hand"].judged_sha256 == corpus.corpus_sha256(corpus.exam())
     assert exams["whole policies"].judged_sha256 == corpus.corpus_sha256(whole)
     assert exams["whole policies"].report.clauses == len(whole)
-    assert exams["hard clauses"].report.clauses == len(held) - len(whole)
+    assert exams["hard clauses"].report.clauses == len(held) - len(whole) - len(few)
     assert ordinary_report(shipped_heads(embedder)) == exams["whole policies"].report
     assert exams["hard clauses"].fitted_to_sha256 == corpus.corpus_sha256(corpus.shipped_fit_part())
 

@@ -103,7 +103,7 @@ _RULES = (
         | \b(?:decisions?|rulings?|restrictions?|suspensions?)\b [^.;]{0,60} \b(?:is|are|be|become)\ final\ and\ (?:without|not\ subject\ to|not\ open\ to)\ (?:an\ |any\ )?appeal
         | \bappeals?\b (?:\s\w+){0,6} \s (?:is|are)\ (?:not|no\ longer)\ (?:possible|admitted|admissible|heard|accepted|available|allowed|provided|taken)\b
         | \bappeals?\b (?:\s\w+){0,5} \s (?:is|are|shall\ be)\ (?:excluded|ruled\ out|abolished|waived|suspended)\b""",
-        r"\b(?:second|twice|third|again|panel['’]s|of the panel|supplier|tender|bids?|scores?|referee|match|prize|game)\b",
+        r"\b(?:second|twice|third|again|panel['’]s|of the panel|supplier|tender|bids?|scores?|referee|match|prize|game)\b|\bheard by (?:the|an?|those|people|whoever)\b",
         denies=True,
     ),
     _rule(
@@ -153,7 +153,7 @@ _RULES = (
         rf"| \b(?:exempt(?:ed)?|excluded|released|excused|free)\ from\ {_CONSTITUTION}"
         rf"| \b{_CONSTITUTION}\ (?:does|do|shall|will)\ not\ (?:apply|bind|govern|hold)\b"
         rf"| \b(?:suspends?|disregards?|ignores?|set\ aside|sets\ aside|waives?|overrides?|bypass(?:es)?)\ (?:\w+\ )?(?:of\ )?{_CONSTITUTION}\b",
-        r"\b(?:statute|italian|german|french|national|state|country|medical|body|bodily)\b",
+        r"\b(?:statute|italian|german|french|national|state|country|medical|body|bodily)\b|\b(?:that|which) (?:breaks?|contradicts?|goes against)\b",
         denies=True,
     ),
     _rule(
@@ -165,7 +165,7 @@ _RULES = (
     _rule(
         "fair_ballot", "5.4", "It does without the quorum.",
         r"\b(?:no\ quorum|without\ (?:a\ |any\ )?quorum|quorum\ (?:is|are)\ (?:not\ required|waived|suspended|abolished|dispensed)|regardless\ of\ (?:the\ )?(?:quorum|turnout)|(?:irrespective|independent)\ of\ (?:the\ )?quorum)\b",
-        r"\b(?:committee|working group|meeting|board|panel|club|snapshots?|informal|poll|fails?|invalid)\b",
+        r"\b(?:committee|working group|meeting|board|panel|club|snapshots?|informal|poll|fails?|invalid|short of)\b",
         denies=True,
     ),
     _rule(
