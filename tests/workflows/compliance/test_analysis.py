@@ -16,6 +16,7 @@ from portal.demo import seed
 from tests.workflows.enforcement.conftest import GRANT_EXAMPLES, GRANTS
 from workflows.constitution.document import load
 from workflows.constitutional_compliance import evidence
+from workflows.constitutional_compliance.analysers import classifier
 from workflows.constitutional_compliance.analysis import Enacted, LocalJudge
 from workflows.constitutional_compliance.findings import Analyser, Result, Subject
 from workflows.kinds import Category, Compliance, RuleEngine, Strategy
@@ -153,6 +154,24 @@ async def test_a_clash_with_a_policy_in_force_is_for_people(judge: LocalJudge) -
     itself = msgspec.structs.replace(later, policy_ref="POL-2026-0002")
     own = await one(judge, itself, enacted=enacted, level=Strategy.ENHANCED_VALIDATION)
     assert not [item for item in own.findings if item.policy], "a new version of the same policy"
+
+
+async def test_who_is_asked_about_a_doubtful_text_sees_what_about(judge: LocalJudge) -> None:
+    """Even where no passage is likelier than not to break anything: a score alone says nothing."""
+    sold = await one(judge, Subject("", "Home addresses of members are sold to sponsors."))
+    assert sold.verdict == Compliance.REQUIRES_REVIEW
+    assert named(sold)["classifier"].findings[0].principle == "privacy"
+    fine = await one(judge, Subject("", "The kitchen is cleaned every Friday."))
+    assert (fine.verdict, fine.findings) == (Compliance.COMPLIANT, ())
+
+
+def test_a_passing_text_shows_nothing_that_is_unlikely_and_another_the_few_that_weigh_most() -> None:
+    quiet = np.full((20, 14), 0.5)
+    assert classifier._telling(quiet) == set()
+    loud = quiet.copy()
+    loud[3, 2], loud[4, 1] = 5_000.0, 900.0
+    assert classifier._telling(loud) == {(3, 2), (4, 1)}, "without them it would pass"
+    assert len(classifier._telling(np.full((20, 14), 500.0))) == classifier.TELLING
 
 
 def test_more_clauses_need_stronger_evidence_and_more_evidence_weighs_more() -> None:

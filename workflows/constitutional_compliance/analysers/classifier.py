@@ -12,15 +12,18 @@ from workflows.constitution.document import Constitution
 from workflows.constitution.principles import Principle
 from workflows.constitutional_compliance import evidence
 from workflows.constitutional_compliance import heads as fitted
+from workflows.constitutional_compliance.evidence import Matrix
 from workflows.constitutional_compliance.findings import SEVERITIES, Analyser, Finding, Precedent, Span
 from workflows.constitutional_compliance.heads import Heads, Judgement
 from workflows.constitutional_compliance.models import Using
 from workflows.constitutional_compliance.reading import Place, Reading
+from workflows.constitutional_compliance.verdict import PASSES
 from workflows.ports import Vectors
 
 NAME = "classifier"
 MOST = 12  # findings whose precedents and words are looked up, gravest first
 WORTH_SHOWING = 0.5  # an unsure clause below is one of many that only touch the subject
+TELLING = 3  # of those, the likeliest are shown all the same where they alone keep a text from passing
 
 Judgements = Sequence[dict[str, Judgement]]
 
@@ -50,13 +53,14 @@ def analyse(
         for row, column in zip(*np.nonzero(ratios), strict=True)
         if evidence.breaks(ratios[row, column], len(decided)) >= evidence.SURE
     }
+    telling = {(row, decided[column]) for row, column in _telling(ratios)}
     principles = {principle.key: principle for principle in known}
     shown = sorted(
         (
             (judged[key], place, row)
             for row, (judged, place) in enumerate(zip(judgements, reading.legible, strict=True))
             for key in decided
-            if _is_shown(judged[key])
+            if _is_shown(judged[key], (row, key) in telling)
         ),
         key=lambda item: -item[0].probability,
     )
@@ -98,9 +102,19 @@ def _absent(analyser: Analyser, why: str) -> Analyser:
     return msgspec.structs.replace(analyser, why=why)
 
 
-def _is_shown(judged: Judgement) -> bool:
+def _telling(ratios: Matrix) -> set[tuple[int, int]]:
+    """The few (row, column) that weigh most in a text that does not pass: who is asked has to see what about."""
+    left, found = ratios.copy(), set()
+    while len(found) < TELLING and evidence.complies(left) < PASSES:
+        row, column = divmod(int(left.argmax()), left.shape[1])
+        left[row, column] = 0.0
+        found.add((row, column))
+    return found
+
+
+def _is_shown(judged: Judgement, telling: bool) -> bool:
     return judged.decision == "breaks" or (
-        judged.decision == "unsure" and judged.probability >= WORTH_SHOWING
+        judged.decision == "unsure" and (telling or judged.probability >= WORTH_SHOWING)
     )
 
 
