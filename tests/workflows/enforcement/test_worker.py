@@ -63,6 +63,20 @@ def test_in_parts_it_says_what_it_says_whole(monkeypatch: pytest.MonkeyPatch) ->
         assert parts.ask(question) == whole.ask(question)
 
 
+def test_much_data_is_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "WHOLE", 10)
+    in_rego = {rule.policy for rule in RULES if rule.engine == "rego"}
+    assert len([each for each in shards(RULES, worker.SPLIT_DATA) if each[0].policy in in_rego]) > 1
+    (together,) = [each for each in shards(RULES, worker.SPLIT_DATA + 1) if each[0].policy in in_rego]
+    assert {rule.policy for rule in together} == in_rego
+    little = Loaded(Load("little", RULES, FACTS))
+    monkeypatch.setattr(worker, "SPLIT_DATA", 10)
+    much = Loaded(Load("much", RULES, FACTS))
+    assert len(much.parts) < len(little.parts)
+    for question in asked():
+        assert much.ask(question) == little.ask(question)
+
+
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setattr(worker, "WHOLE", 10)

@@ -24,6 +24,9 @@ from workflows.policy_enforcement.says import Checked, Facts, Input, Problem, Sa
 
 KEPT = 3  # bundles; what is asked of an older one is told so, and it is loaded again
 WHOLE, SHARDS = 1_000, 16  # up to so many rules OPA compiles together, more of them in so many parts
+SPLIT_DATA = (
+    1_000_000  # bytes; each part holds the data it reads, so that more of it is not held sixteen times
+)
 MOST_MEMORY = 2 << 30  # bytes; a rule that needs more ends the process, and with it only itself
 HEADER = struct.Struct(">I")
 
@@ -78,8 +81,9 @@ class Loaded:
         self.names = {rule.policy: rule.name for rule in request.rules}
         self.parts: dict[str, Part] = {}
         self.part_of: dict[str, str] = {}  # by policy
-        digests = {name: _digest(value) for name, value in request.facts.items()}
-        for rules in shards(request.rules):
+        packed = {name: msgspec.msgpack.encode(value) for name, value in request.facts.items()}
+        digests = {name: sha256(bytes).hexdigest() for name, bytes in packed.items()}
+        for rules in shards(request.rules, sum(map(len, packed.values()))):
             read = sorted({name for rule in rules for name in rule.facts if name in digests})
             key = _digest([rules, [(name, digests[name]) for name in read]])
             facts = {name: request.facts[name] for name in read}
@@ -101,12 +105,16 @@ class Loaded:
         return said
 
 
-def shards(rules: list[Rule]) -> list[list[Rule]]:
-    """The rules that are compiled together. Those about one action mostly are, so that a decision asks few parts."""
+def shards(rules: list[Rule], data: int = 0) -> list[list[Rule]]:
+    """The rules that are compiled together. Those about one action mostly are, so that a decision asks few parts.
+
+    `data`: bytes of all data. Of much of it no part has a copy of its own.
+    """
     rego = [rule for rule in rules if rule.engine == "rego"]
+    split = len(rego) > WHOLE and data <= SPLIT_DATA
     found: dict[int, list[Rule]] = {}
     for rule in rego:
-        at = crc32(rule.actions[0].encode()) % SHARDS if len(rego) > WHOLE else 0
+        at = crc32(rule.actions[0].encode()) % SHARDS if split else 0
         found.setdefault(at, []).append(rule)
     return [*found.values(), *([rule] for rule in rules if rule.engine == "datalog")]
 
