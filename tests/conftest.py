@@ -32,7 +32,7 @@ from workflows.storage.unit import Unit, new_id
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday; governance time of tests that name no other
 
 
-# Minutes a file, most of them spent waiting for processes that start and die.
+# Minutes a file, mostly for processes that start and die.
 LONG = (
     "tests/reliability/",
     "tests/portal/test_supervisor",

@@ -42,11 +42,8 @@ def stories() -> dict[str, dict[str, Any]]:
     return found
 
 
-DOUBTFUL = {
-    "23-maintainers-votes",
-    "24-forum",
-    "25-close-early",
-}  # what the demonstration has people asked about
+# What the demonstration has stopped, or people asked about.
+DOUBTFUL = {"23-maintainers-votes", "24-forum", "25-close-early"}
 
 
 async def one(judge: LocalJudge, subject: Subject, **options: Any) -> Result:
